@@ -1,0 +1,142 @@
+//! What the manager hands to the wrapper: one file in the container, readable by root alone.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::agent::{AgentProtocol, AgentType};
+use crate::create::Life;
+use crate::id::WorkerId;
+use crate::secret::Secret;
+
+/// Where the file lies in a worker.
+pub const BOOT_PATH: &str = "/run/worker/boot.json";
+
+/// The content of the file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Boot {
+    /// The worker.
+    pub worker_id: WorkerId,
+    /// How to reach Redis.
+    pub redis: RedisAccess,
+    /// The streams and keys of this worker.
+    pub keys: BootKeys,
+    /// The agent to run.
+    pub agent: BootAgent,
+    /// Whether the worker ends after its first prompt.
+    pub life: Life,
+    /// Bounds of what the wrapper keeps and writes.
+    pub bounds: Bounds,
+}
+
+/// Address and credentials of the worker's own Redis user.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RedisAccess {
+    /// `redis://host:port/db`, without credentials.
+    pub url: String,
+    /// The ACL user.
+    pub username: String,
+    /// Its password.
+    pub password: Secret,
+}
+
+/// The only keys that the worker's user may touch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BootKeys {
+    /// Stream of prompts; the group `wrapper` exists.
+    pub input: String,
+    /// Stream of events.
+    pub output: String,
+    /// Sign of life.
+    pub heartbeat: String,
+}
+
+/// The agent's process and how to talk with it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BootAgent {
+    /// Which agent.
+    pub agent_type: AgentType,
+    /// Its version, where it is pinned.
+    pub version: Option<String>,
+    /// How it is driven.
+    pub protocol: AgentProtocol,
+    /// The program and its arguments; a driver adds its own.
+    pub command: Vec<String>,
+    /// All of its environment: nothing is inherited.
+    pub env: BTreeMap<String, Secret>,
+    /// Text for its system prompt, where the driver can give one.
+    pub system_prompt: Option<String>,
+    /// Its model, where the driver can choose one.
+    pub model: Option<String>,
+    /// MCP servers as JSON, where the driver can give them.
+    pub mcp: Option<String>,
+    /// User and group that it runs as.
+    pub uid: u32,
+    /// Where it starts.
+    pub workspace: String,
+}
+
+/// Every buffer of the wrapper has an end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bounds {
+    /// Bytes of one line of the agent; the rest of a longer one is cut off.
+    pub line_bytes: usize,
+    /// Entries of the output stream that are kept, roughly.
+    pub output_entries: usize,
+    /// Bytes of output that wait for Redis in memory.
+    pub backlog_bytes: usize,
+    /// The longest turn; none: no limit.
+    pub turn_timeout: Option<Duration>,
+    /// Time that an agent has to end after it was asked to.
+    pub stop_grace: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            // A tool's result with an image in base64 is a few MB.
+            line_bytes: 4 << 20,
+            output_entries: 10_000,
+            // Several minutes of a busy agent; a worker is meant to stay below 64 MB with it.
+            backlog_bytes: 32 << 20,
+            turn_timeout: None,
+            // Claude Code ends its own children on SIGTERM and writes its session: seconds.
+            stop_grace: Duration::from_secs(10),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_read_back_and_debug_hides_what_is_secret() {
+        let boot = Boot {
+            worker_id: WorkerId::new(),
+            redis: RedisAccess {
+                url: "redis://redis:6379/0".into(),
+                username: "worker-1".into(),
+                password: Secret::new("hunter2"),
+            },
+            keys: BootKeys { input: "i".into(), output: "o".into(), heartbeat: "h".into() },
+            agent: BootAgent {
+                agent_type: AgentType::Custom,
+                version: None,
+                protocol: AgentProtocol::Lines,
+                command: vec!["cat".into()],
+                env: BTreeMap::from([("TOKEN".into(), Secret::new("hunter2"))]),
+                system_prompt: None,
+                model: None,
+                mcp: None,
+                uid: 1000,
+                workspace: "/workspace".into(),
+            },
+            life: Life::Interactive,
+            bounds: Bounds::default(),
+        };
+        let text = serde_json::to_string(&boot).unwrap();
+        assert_eq!(serde_json::from_str::<Boot>(&text).unwrap(), boot);
+        assert!(!format!("{boot:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,153 @@
+//! The keys of one installation.
+
+use std::fmt;
+
+use crate::id::WorkerId;
+use crate::problem::{Problem, Shown};
+
+/// The consumer group that reads commands.
+pub const COMMAND_GROUP: &str = "worker-manager";
+/// The consumer group that reads one worker's input.
+pub const INPUT_GROUP: &str = "wrapper";
+
+/// Every key of an installation: `worker:…`, or with another word in place of `worker`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keys {
+    namespace: String,
+}
+
+impl Keys {
+    /// The keys under `namespace`, which is a word of 1 to 40 letters, digits, `-` and `_`: it
+    /// becomes part of key patterns and of container names.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn new(namespace: &str) -> Result<Self, Problem> {
+        let fits = (1..=40).contains(&namespace.len())
+            && namespace.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && namespace.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        if !fits {
+            return Err(Problem::malformed(format!(
+                "the namespace must be a word of 1 to 40 letters, digits, `-` and `_`, not {}",
+                Shown(namespace)
+            )));
+        }
+        Ok(Self { namespace: namespace.to_owned() })
+    }
+
+    /// The word itself.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Stream of commands.
+    #[must_use]
+    pub fn commands(&self) -> String {
+        self.under("commands")
+    }
+
+    /// Stream of entries that could not be handled.
+    #[must_use]
+    pub fn dead(&self) -> String {
+        self.under("commands:dead")
+    }
+
+    /// Stream of replies.
+    #[must_use]
+    pub fn responses(&self) -> String {
+        self.under("responses")
+    }
+
+    /// Stream of everything that happened.
+    #[must_use]
+    pub fn events(&self) -> String {
+        self.under("events")
+    }
+
+    /// Sorted set of worker ids by creation time.
+    #[must_use]
+    pub fn index(&self) -> String {
+        self.under("index")
+    }
+
+    /// Sorted set of image hashes by last use.
+    #[must_use]
+    pub fn images(&self) -> String {
+        self.under("images")
+    }
+
+    /// Hash of what is known about an image.
+    #[must_use]
+    pub fn image(&self, hash: &str) -> String {
+        self.under(format_args!("image:{hash}"))
+    }
+
+    /// The stored reply to a request, for when the request comes again.
+    #[must_use]
+    pub fn request(&self, request_id: &str) -> String {
+        self.under(format_args!("request:{request_id}"))
+    }
+
+    /// What the name of every reply list begins with.
+    #[must_use]
+    pub fn reply_prefix(&self) -> String {
+        self.under("reply:")
+    }
+
+    /// The hash of a worker's record.
+    #[must_use]
+    pub fn worker(&self, id: WorkerId) -> String {
+        self.under(id)
+    }
+
+    /// The stream of a worker's prompts.
+    #[must_use]
+    pub fn input(&self, id: WorkerId) -> String {
+        self.under(format_args!("{id}:input"))
+    }
+
+    /// The stream of what a worker says.
+    #[must_use]
+    pub fn output(&self, id: WorkerId) -> String {
+        self.under(format_args!("{id}:output"))
+    }
+
+    /// The sign of life of a worker's wrapper.
+    #[must_use]
+    pub fn heartbeat(&self, id: WorkerId) -> String {
+        self.under(format_args!("{id}:heartbeat"))
+    }
+
+    /// The name of a worker: of its container and of its Redis user.
+    #[must_use]
+    pub fn worker_name(&self, id: WorkerId) -> String {
+        format!("{}-{id}", self.namespace)
+    }
+
+    fn under(&self, rest: impl fmt::Display) -> String {
+        format!("{}:{rest}", self.namespace)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_those_of_the_contract() {
+        let keys = Keys::new("worker").unwrap();
+        let id = WorkerId::parse("0198f7d2-4c1e-7a55-9d0b-3c5f1e2a7b90").unwrap();
+        assert_eq!(keys.commands(), "worker:commands");
+        assert_eq!(keys.dead(), "worker:commands:dead");
+        assert_eq!(keys.input(id), "worker:0198f7d2-4c1e-7a55-9d0b-3c5f1e2a7b90:input");
+        assert_eq!(keys.worker_name(id), "worker-0198f7d2-4c1e-7a55-9d0b-3c5f1e2a7b90");
+    }
+
+    #[test]
+    fn a_namespace_cannot_hold_a_pattern() {
+        for bad in ["", "a*", "a:b", "a b", "-a", &"x".repeat(41)] {
+            assert!(Keys::new(bad).is_err(), "{bad}");
+        }
+    }
+}

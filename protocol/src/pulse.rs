@@ -1,0 +1,22 @@
+//! The wrapper's sign of life.
+
+use serde::{Deserialize, Serialize};
+
+/// What `worker:<id>:heartbeat` holds, as JSON: enough for `status` to answer without reading the
+/// worker's output.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Pulse {
+    /// Turns that have ended.
+    pub turns: u64,
+    /// What the agent says it has cost so far, in US dollars.
+    pub cost_usd: f64,
+    /// When the agent last said something or was told something, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_activity_at: Option<String>,
+    /// The running turn, if one is running: the id of its input entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<String>,
+    /// The agent's own name for its session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<String>,
+}
