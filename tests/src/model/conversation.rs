@@ -116,12 +116,16 @@ impl Content {
     }
 }
 
+/// How texts begin that Claude Code writes in the person's name.
+const BY_AGENT: [&str; 2] =
+    ["[Request interrupted by user", "Your response above was cut off mid-stream."];
+
 /// What is left of a text without what the agent itself put there.
 fn by_a_person(text: &str) -> Option<String> {
     let left = without_reminders(text);
     let left = left.trim();
-    let by_agent = left.is_empty() || left.starts_with("[Request interrupted by user");
-    (!by_agent).then(|| left.to_owned())
+    let by_agent = BY_AGENT.iter().any(|beginning| left.starts_with(beginning));
+    (!by_agent && !left.is_empty()).then(|| left.to_owned())
 }
 
 fn without_reminders(text: &str) -> String {
@@ -196,6 +200,26 @@ mod tests {
             {"role": "user", "content": [{"type": "text", "text": "two"}]},
         ]);
         assert_eq!(conversation(messages), at("two", 0));
+    }
+
+    #[test]
+    fn a_broken_answer_is_a_step_that_was_played() {
+        let again = "Your response above was cut off mid-stream. Resume directly.";
+        let messages = json!([
+            {"role": "user", "content": "one"},
+            {"role": "assistant", "content": "fir"},
+            {"role": "user", "content": [{"type": "text", "text": again}]},
+        ]);
+        assert_eq!(conversation(messages), at("one", 1));
+    }
+
+    #[test]
+    fn what_the_agent_says_as_the_system_is_no_prompt() {
+        let messages = json!([
+            {"role": "user", "content": "one"},
+            {"role": "system", "content": "# Environment"},
+        ]);
+        assert_eq!(conversation(messages), at("one", 0));
     }
 
     #[test]

@@ -53,10 +53,25 @@ impl SeenRequest {
         }
     }
 
+    /// Whether a text stands anywhere in the body: in the system prompt, in a message, in what
+    /// a tool answered. Agents put instructions in all of these places.
+    pub fn mentions(&self, text: &str) -> bool {
+        mentions(&self.body, text)
+    }
+
     /// Whether an agent asked this while at work, and not for a title or a number of tokens.
     pub fn is_work(&self) -> bool {
         let tools = self.body["tools"].as_array();
         self.path == "/v1/messages" && tools.is_some_and(|tools| !tools.is_empty())
+    }
+}
+
+fn mentions(value: &Value, text: &str) -> bool {
+    match value {
+        Value::String(string) => string.contains(text),
+        Value::Array(values) => values.iter().any(|value| mentions(value, text)),
+        Value::Object(fields) => fields.values().any(|value| mentions(value, text)),
+        _ => false,
     }
 }
 

@@ -145,6 +145,8 @@ async fn requests_are_remembered_without_the_values_of_their_headers() {
     assert_eq!((seen[0].path.as_str(), seen[0].status), ("/v1/messages", 200));
     assert!(seen[0].is_work());
     assert_eq!(seen[0].system(), "be brief");
+    assert!(seen[0].mentions("hell") && seen[0].mentions("brief"));
+    assert!(!seen[0].mentions("goodbye"));
     assert_eq!(seen[0].body["messages"][0]["content"], "hello");
     assert!(seen[0].headers.contains(&"x-api-key".to_owned()));
     assert!(!serde_json::to_string(&seen).unwrap().contains("secret"));
