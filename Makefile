@@ -1,0 +1,24 @@
+.PHONY: help run test bench lint build clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+
+run: ## do the main job once: services, a worker with Claude Code, two prompts, and everything stopped again
+	@scripts/run
+
+test: ## check and test everything, end to end on a real engine, Redis and agent
+	@scripts/test
+
+bench: ## measure the manager and the wrapper beside the bare engine and Redis
+	@scripts/bench
+
+lint: ## check formatting, clippy, documentation and shell scripts
+	@scripts/lint
+
+build: ## build the programs into dist/
+	@scripts/build
+
+clean: ## stop the services of this checkout and remove what was built
+	@scripts/services down
+	@cargo clean
+	@rm -rf dist .services

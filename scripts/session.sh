@@ -1,0 +1,111 @@
+# shellcheck shell=bash
+# For `make run`, `make test` and `make bench`: services of their own, which are
+# gone afterwards however it ends. Sourced; expects `title` to be set.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+title=${title:?}
+state=${WORKER_STATE_DIR:-$root/.services}/$title
+export WORKER_STATE_DIR=$state
+background=()
+open_stage=
+
+say() { printf '%s: %s\n' "$title" "$*" >&2; }
+die() {
+    say "$*"
+    exit 1
+}
+
+# Two at once in one checkout would stop each other's Redis. Background programs
+# must not inherit descriptor 8, or they would keep the lock.
+lock_session() {
+    mkdir -p "$state"
+    exec 8>"$state.lock"
+    flock --nonblock 8 || die "another make $title is under way in this checkout"
+}
+
+# stage NAME COMMAND…. Not with `||` behind the command: that would switch off
+# `set -e` within it. The end of the session names a stage that was left open.
+stage() {
+    local started=$SECONDS
+    open_stage=$1
+    shift
+    say "$open_stage …"
+    "$@" 8>&-
+    say "$open_stage: ok, $((SECONDS - started)) s"
+    open_stage=
+}
+
+# The base image waits for the network, the build for the processor: they share
+# the time. What a killed session left behind goes first.
+services_and_build() {
+    scripts/services down
+    rm -rf "$state"
+    mkdir -p "$state"
+    scripts/services up 8>&- &
+    local services=$! status=0
+    scripts/build || status=$?
+    wait "$services" || die "the services did not start"
+    [ "$status" = 0 ] || die "the build failed"
+    local exports
+    exports=$(scripts/services env)
+    eval "$exports"
+}
+
+# start NAME COMMAND…: in the background, with a log in the state directory.
+start() {
+    local name=$1
+    shift
+    "$@" >"$state/$name.out" 2>"$state/$name.log" 8>&- &
+    background+=($!)
+}
+
+# wait_until SECONDS COMMAND…
+wait_until() {
+    local deadline=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ "$SECONDS" -lt "$deadline" ] || return 1
+        sleep 0.1
+    done
+}
+
+gone() { ! kill -0 "$1" 2>/dev/null; }
+
+# The last started ends first: the manager before what it talks to.
+end_background() {
+    local index pid
+    for ((index = ${#background[@]} - 1; index >= 0; index--)); do
+        pid=${background[index]}
+        kill "$pid" 2>/dev/null || continue
+        wait_until 30 gone "$pid" || kill -KILL "$pid" 2>/dev/null || true
+    done
+}
+
+end_session() {
+    local status=$?
+    trap '' INT TERM
+    trap - EXIT
+    [ -z "$open_stage" ] || say "FAILED: $open_stage"
+    # An `up` may still be running when the build has failed.
+    wait_for_services
+    end_background
+    scripts/services down || status=1
+    exit "$status"
+}
+
+wait_for_services() {
+    local pid
+    for pid in $(jobs -p); do
+        case " ${background[*]:-} " in
+        *" $pid "*) ;;
+        *) wait "$pid" || true ;;
+        esac
+    done
+}
+
+lock_session
+trap end_session EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
