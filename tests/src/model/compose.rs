@@ -178,43 +178,50 @@ fn quote(result: Option<&str>) -> &str {
 
 /// The frames of one block: its start without content, the content in pieces, its end.
 fn block_beats(index: usize, act: &Act, block: &Value) -> Vec<Beat> {
-    let delta = |delta: Value| {
-        Beat::Event(json!({"type": "content_block_delta", "index": index, "delta": delta}))
-    };
-    let (start, deltas) = match (act, block["type"].as_str()) {
-        (Act::Drip { pause_ms, text }, _) => {
-            let wait = Beat::Pause(Some(Duration::from_millis(*pause_ms)));
-            let words = text.split_inclusive(' ').map(|word| delta(text_delta(word)));
-            let beats = words.flat_map(|word| [wait.clone(), word]).collect();
-            (json!({"type": "text", "text": ""}), beats)
-        }
-        (_, Some("tool_use")) => {
-            let json = block["input"].to_string();
-            let parts = pieces(&json, PIECE)
-                .map(|part| delta(json!({"type": "input_json_delta", "partial_json": part})));
-            let mut start = block.clone();
-            start["input"] = json!({});
-            (start, parts.collect::<Vec<_>>())
-        }
-        (_, Some("thinking")) => {
-            let words = block["thinking"].as_str().unwrap_or_default();
-            let parts = pieces(words, PIECE)
-                .map(|part| delta(json!({"type": "thinking_delta", "thinking": part})));
-            let signature =
-                delta(json!({"type": "signature_delta", "signature": block["signature"]}));
-            let start = json!({"type": "thinking", "thinking": "", "signature": ""});
-            (start, parts.chain([signature]).collect())
-        }
-        _ => {
-            let text = block["text"].as_str().unwrap_or_default();
-            let size = if text.len() > LONG_PIECE { LONG_PIECE } else { PIECE };
-            let parts = pieces(text, size).map(|part| delta(text_delta(part)));
-            (json!({"type": "text", "text": ""}), parts.collect())
-        }
-    };
-    let start = json!({"type": "content_block_start", "index": index, "content_block": start});
+    let start =
+        json!({"type": "content_block_start", "index": index, "content_block": opening(block)});
     let stop = json!({"type": "content_block_stop", "index": index});
-    [Beat::Event(start)].into_iter().chain(deltas).chain([Beat::Event(stop)]).collect()
+    let mut beats = vec![Beat::Event(start)];
+    for delta in deltas(act, block) {
+        if let Act::Drip { pause_ms, .. } = act {
+            beats.push(Beat::Pause(Some(Duration::from_millis(*pause_ms))));
+        }
+        let delta = json!({"type": "content_block_delta", "index": index, "delta": delta});
+        beats.push(Beat::Event(delta));
+    }
+    ended(beats, Beat::Event(stop))
+}
+
+/// A block as its first frame has it: without what the deltas bring.
+fn opening(block: &Value) -> Value {
+    match block["type"].as_str() {
+        Some("tool_use") => {
+            let mut call = block.clone();
+            call["input"] = json!({});
+            call
+        }
+        Some("thinking") => json!({"type": "thinking", "thinking": "", "signature": ""}),
+        _ => json!({"type": "text", "text": ""}),
+    }
+}
+
+fn deltas(act: &Act, block: &Value) -> Vec<Value> {
+    let text = block["text"].as_str().unwrap_or_default();
+    match act {
+        Act::Drip { .. } => text.split_inclusive(' ').map(text_delta).collect(),
+        Act::Long(_) => pieces(text, LONG_PIECE).map(text_delta).collect(),
+        Act::Tool { input, .. } => {
+            let json = input.to_string();
+            let delta = |part| json!({"type": "input_json_delta", "partial_json": part});
+            pieces(&json, PIECE).map(delta).collect()
+        }
+        Act::Think(words) => {
+            let delta = |part| json!({"type": "thinking_delta", "thinking": part});
+            let signature = json!({"type": "signature_delta", "signature": block["signature"]});
+            pieces(words, PIECE).map(delta).chain([signature]).collect()
+        }
+        _ => pieces(text, PIECE).map(text_delta).collect(),
+    }
 }
 
 fn text_delta(text: &str) -> Value {
