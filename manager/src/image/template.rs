@@ -1,0 +1,148 @@
+//! One template file: TOML between two `+++` lines, then text.
+//!
+//! The text is a piece of a Dockerfile in Handlebars; what stands in the front matter can be used
+//! in it, so that a version is written once.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use worker_protocol::AgentProtocol;
+
+/// What a module's file says about it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModuleHead {
+    /// What it brings, in a few words.
+    pub summary: String,
+    /// Of what it installs, or of the template where the distribution chooses.
+    pub version: String,
+    /// How much it adds.
+    pub size: SizeClass,
+    /// Its place among the modules: what changes least comes first.
+    pub position: u32,
+    /// Modules that must come before it.
+    #[serde(default)]
+    pub needs: Vec<String>,
+    /// Digests of what it downloads.
+    #[serde(default)]
+    pub sha512: BTreeMap<String, String>,
+}
+
+/// How much a module adds to an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SizeClass {
+    /// Less than 20 MB.
+    Small,
+    /// Less than 100 MB.
+    Medium,
+    /// More.
+    Large,
+}
+
+/// What an agent's file says about it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentHead {
+    /// What it is, in a few words.
+    pub summary: String,
+    /// Of the vendor's program.
+    pub version: String,
+    /// How the wrapper talks with it.
+    pub protocol: AgentProtocol,
+    /// Its command line; empty where the command comes with the wish for a worker.
+    pub command: Vec<String>,
+    /// Where it reads its instructions.
+    pub instructions: String,
+    /// Names of environment variables that hold credentials for it.
+    #[serde(default)]
+    pub credentials: Vec<String>,
+    /// Modules that it cannot do without.
+    #[serde(default)]
+    pub needs: Vec<String>,
+    /// What its environment always holds.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Digests of what it downloads.
+    #[serde(default)]
+    pub sha512: BTreeMap<String, String>,
+}
+
+/// Why a file is no template.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// There is nothing between `+++` lines.
+    #[error(
+        "a template begins with a line `+++`, TOML, and a second line `+++`; then comes its text"
+    )]
+    NoFrontMatter,
+    /// The TOML is not what is expected.
+    #[error("line {line}: {message}")]
+    FrontMatter {
+        /// Of the file, from 1.
+        line: usize,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+/// Reads a file into what it says about itself and its text.
+///
+/// # Errors
+/// When the front matter is missing, is no TOML, or has too little or too much in it.
+pub fn parse<Head: DeserializeOwned>(file: &str) -> Result<(Head, &str), TemplateError> {
+    let (toml, body) = file
+        .strip_prefix("+++\n")
+        .and_then(|rest| rest.split_once("\n+++\n"))
+        .ok_or(TemplateError::NoFrontMatter)?;
+    let head = toml::from_str(toml).map_err(|error| TemplateError::FrontMatter {
+        line: error.span().map_or(1, |span| line_of(toml, span.start)),
+        message: error.message().to_owned(),
+    })?;
+    Ok((head, body.trim_end()))
+}
+
+/// The line in the file: its first one is the `+++` above the TOML.
+fn line_of(toml: &str, offset: usize) -> usize {
+    toml.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str =
+        "summary = \"s\"\nversion = \"1\"\nsize = \"small\"\nposition = 10\nneeds = []\n";
+
+    #[test]
+    fn front_matter_and_text_are_taken_apart() {
+        let file = format!("+++\n{HEAD}+++\nRUN true\n\n");
+        let (head, body) = parse::<ModuleHead>(&file).unwrap();
+        assert_eq!((head.position, head.size, body), (10, SizeClass::Small, "RUN true"));
+    }
+
+    #[test]
+    fn a_file_without_front_matter_is_told_the_form() {
+        for file in ["RUN true\n", "+++\nsummary = \"s\"\n", ""] {
+            let error = parse::<ModuleHead>(file).unwrap_err();
+            assert!(error.to_string().contains("begins with a line `+++`"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_in_the_front_matter_is_named_with_its_line() {
+        for (head, line, word) in [
+            (HEAD.replace("needs", "neds"), 6, "unknown field `neds`"),
+            (HEAD.replace("\"small\"", "\"tiny\""), 4, "unknown variant `tiny`"),
+            (HEAD.replace("= 10", "= \"10\""), 5, "expected u32"),
+            (HEAD.replace("version", "= ver"), 3, ""),
+        ] {
+            let error = parse::<ModuleHead>(&format!("+++\n{head}+++\n")).unwrap_err();
+            let TemplateError::FrontMatter { line: found, message } = error else {
+                panic!("{error}")
+            };
+            assert_eq!(found, line, "{message}");
+            assert!(message.contains(word), "{message}");
+        }
+    }
+}
