@@ -8,6 +8,10 @@ cd "$root"
 title=${title:?}
 state=${WORKER_STATE_DIR:-$root/.services}/$title
 export WORKER_STATE_DIR=$state
+# A network of its own, by which the workers that a killed manager or test left
+# behind are found, and nobody else's are.
+WORKER_NETWORK=worker-$title-$(printf '%s' "$root" | sha256sum | cut -c1-6)
+export WORKER_NETWORK
 background=()
 open_stage=
 
@@ -40,6 +44,7 @@ stage() {
 # The base image waits for the network, the build for the processor: they share
 # the time. What a killed session left behind goes first.
 services_and_build() {
+    remove_workers
     scripts/services down
     rm -rf "$state"
     mkdir -p "$state"
@@ -83,6 +88,14 @@ end_background() {
     done
 }
 
+remove_workers() {
+    local left
+    left=$(timeout 20 docker ps --all --quiet --filter "network=$WORKER_NETWORK" 2>/dev/null) || return 0
+    [ -n "$left" ] || return 0
+    say "removing $(wc -w <<<"$left") container(s) that were left behind"
+    xargs docker rm --force --volumes <<<"$left" >/dev/null 2>&1 || true
+}
+
 end_session() {
     local status=$?
     trap '' INT TERM
@@ -91,6 +104,7 @@ end_session() {
     # An `up` may still be running when the build has failed.
     wait_for_services
     end_background
+    remove_workers
     scripts/services down || status=1
     exit "$status"
 }
@@ -100,7 +114,10 @@ wait_for_services() {
     for pid in $(jobs -p); do
         case " ${background[*]:-} " in
         *" $pid "*) ;;
-        *) wait "$pid" || true ;;
+        *)
+            say "waiting for the services to be up, so that they can be stopped"
+            wait "$pid" || true
+            ;;
         esac
     done
 }
