@@ -1,0 +1,145 @@
+//! A container's life: made, started, stopped, removed. Each may be asked for twice.
+
+use bollard::models::{
+    ContainerCreateBody, HostConfig, HostConfigLogConfig, RestartPolicy, RestartPolicyNameEnum,
+};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
+    StopContainerOptionsBuilder, WaitContainerOptionsBuilder,
+};
+use futures_util::StreamExt;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::connection::{DockerEngine, refused, status, unless};
+use crate::engine::{EngineError, InstanceName, InstancePlan, Quotas};
+
+/// For what the daemon does with processes and file systems, on a busy host.
+const SLOW: Duration = Duration::from_secs(120);
+
+/// What PID 1 needs: to become the agent's user, and to signal it afterwards.
+const CAPABILITIES: [&str; 3] = ["SETUID", "SETGID", "KILL"];
+
+impl DockerEngine {
+    pub(super) async fn create_container(&self, plan: &InstancePlan) -> Result<(), EngineError> {
+        let options = CreateContainerOptionsBuilder::new().name(&plan.name.0).build();
+        let created = self.client().await?.create_container(Some(options), body(plan)).await;
+        let Err(error) = created else { return Ok(()) };
+        match status(&error) {
+            Some(409) => self.accept_existing(plan).await,
+            Some(404) if self.inspect_image(&plan.image).await?.is_none() => Err(refused(
+                "create",
+                &plan.name,
+                format!("image {} is not on this host; it must be built again", plan.image),
+            )),
+            _ => Err(self.failed("create", &plan.name, error)),
+        }
+    }
+
+    /// One that was made by an earlier try carries the same labels.
+    async fn accept_existing(&self, plan: &InstancePlan) -> Result<(), EngineError> {
+        let found = self.inspect_container(&plan.name).await?;
+        let same = found.is_some_and(|found| {
+            plan.labels.iter().all(|(key, value)| found.labels.get(key) == Some(value))
+        });
+        if same {
+            return Ok(());
+        }
+        Err(refused("create", &plan.name, "another container has this name, with other labels"))
+    }
+
+    pub(super) async fn start_container(&self, name: &InstanceName) -> Result<(), EngineError> {
+        let client = self.patient_client(SLOW).await?;
+        let started = client.start_container(&name.0, None::<StartContainerOptions>).await;
+        match unless(&[304], started) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.failed("start", name, error)),
+        }
+    }
+
+    pub(super) async fn stop_container(
+        &self,
+        name: &InstanceName,
+        grace: Duration,
+    ) -> Result<(), EngineError> {
+        let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
+        let options = StopContainerOptionsBuilder::new().t(seconds).build();
+        let client = self.patient_client(grace + Duration::from_secs(30)).await?;
+        match unless(&[304, 404], client.stop_container(&name.0, Some(options)).await) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.failed("stop", name, error)),
+        }
+    }
+
+    pub(super) async fn remove_container(&self, name: &InstanceName) -> Result<(), EngineError> {
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        let client = self.patient_client(SLOW).await?;
+        match client.remove_container(&name.0, Some(options)).await {
+            Ok(()) => Ok(()),
+            Err(error) => match status(&error) {
+                Some(404) => Ok(()),
+                // Somebody else is removing it.
+                Some(409) => self.wait_until_gone(name).await,
+                _ => Err(self.failed("remove", name, error)),
+            },
+        }
+    }
+
+    async fn wait_until_gone(&self, name: &InstanceName) -> Result<(), EngineError> {
+        let options = WaitContainerOptionsBuilder::new().condition("removed").build();
+        let client = self.patient_client(SLOW).await?;
+        // How it ends does not matter: the answer is whether the container is there.
+        let mut gone = std::pin::pin!(client.wait_container(&name.0, Some(options)));
+        let _ended = tokio::time::timeout(SLOW, gone.next()).await;
+        match self.inspect_container(name).await? {
+            None => Ok(()),
+            Some(_) => Err(refused("remove", name, "its removal does not come to an end")),
+        }
+    }
+}
+
+fn body(plan: &InstancePlan) -> ContainerCreateBody {
+    ContainerCreateBody {
+        image: Some(plan.image.clone()),
+        labels: Some(plan.labels.clone().into_iter().collect()),
+        stop_timeout: Some(plan.stop_grace_seconds),
+        host_config: Some(host_config(&plan.network, &plan.quotas)),
+        ..Default::default()
+    }
+}
+
+/// Neither removed nor started again by the engine: how it ended must be readable, and what follows
+/// is the manager's to decide.
+fn host_config(network: &str, quotas: &Quotas) -> HostConfig {
+    let memory = quotas.memory.map(saturated);
+    HostConfig {
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        cap_add: Some(CAPABILITIES.map(str::to_owned).to_vec()),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        memory,
+        memory_swap: memory, // the sum of both: no swap
+        nano_cpus: quotas.cpus.map(|cpus| (cpus * 1e9) as i64),
+        pids_limit: quotas.pids.map(saturated),
+        network_mode: Some(network.to_owned()),
+        log_config: Some(log_config()),
+        auto_remove: Some(false),
+        restart_policy: Some(RestartPolicy {
+            name: Some(RestartPolicyNameEnum::NO),
+            maximum_retry_count: None,
+        }),
+        ..Default::default()
+    }
+}
+
+/// Only the wrapper's own diagnostics go there: small, and never a reason to wait.
+fn log_config() -> HostConfigLogConfig {
+    let config = [("max-size", "1m"), ("max-file", "1"), ("mode", "non-blocking")];
+    HostConfigLogConfig {
+        typ: Some("json-file".to_owned()),
+        config: Some(HashMap::from(config.map(|(key, value)| (key.to_owned(), value.to_owned())))),
+    }
+}
+
+fn saturated(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,29 @@
+//! The network that workers join.
+
+use bollard::models::NetworkCreateRequest;
+use bollard::query_parameters::InspectNetworkOptions;
+use std::collections::HashMap;
+
+use super::connection::{DockerEngine, unless};
+use crate::engine::EngineError;
+
+impl DockerEngine {
+    pub(super) async fn find_or_create_network(&self, name: &str) -> Result<(), EngineError> {
+        let client = self.client().await?;
+        let found = client.inspect_network(name, None::<InspectNetworkOptions>).await;
+        let found = unless(&[404], found)
+            .map_err(|error| self.failed("look at", format!("network {name}"), error))?;
+        if found.is_some() {
+            return Ok(());
+        }
+        let wanted = NetworkCreateRequest {
+            name: name.to_owned(),
+            labels: Some(HashMap::from([("io.worker-manager".to_owned(), "network".to_owned())])),
+            ..Default::default()
+        };
+        match unless(&[409], client.create_network(wanted).await) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.failed("create", format!("network {name}"), error)),
+        }
+    }
+}
