@@ -4,27 +4,22 @@
 //! stops the manager at start and not a worker at night.
 
 use handlebars::Handlebars;
-use include_dir::{Dir, include_dir};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use worker_protocol::problem::did_you_mean;
 use worker_protocol::{AgentType, ModuleName, Problem};
 
+use super::source::{Sources, embedded, read_folder};
 use super::template::{self, AgentHead, ModuleHead, TemplateError};
 
-static EMBEDDED: Dir = include_dir!("$CARGO_MANIFEST_DIR/../dockerfile-templates");
-
 const FRAME: &str = "frame.hbs";
-
-/// Text of the template files, by their path below the templates' folder.
-pub(super) type Sources = BTreeMap<String, String>;
 
 /// Why the templates cannot be used. Each says which file.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogueError {
     /// The operator's folder or a file in it cannot be read.
-    #[error("failed to read the templates in {path}")]
+    #[error("failed to read {path}, which is to hold templates")]
     Read {
         /// What was read.
         path: PathBuf,
@@ -117,7 +112,8 @@ impl Catalogue {
     pub fn load(extra: Option<&Path>) -> Result<Self, CatalogueError> {
         let mut sources = embedded();
         if let Some(folder) = extra {
-            sources.extend(read_folder(folder)?);
+            let own = read_folder(folder);
+            sources.extend(own.map_err(|(path, source)| CatalogueError::Read { path, source })?);
         }
         Self::from_sources(&sources)
     }
@@ -308,40 +304,6 @@ where
         CatalogueError::Render { file: file.to_owned(), reason: error.to_string() }
     })?;
     Ok((head, body))
-}
-
-fn embedded() -> Sources {
-    let folders = EMBEDDED.dirs().chain(std::iter::once(&EMBEDDED));
-    folders
-        .flat_map(Dir::files)
-        .filter_map(|file| {
-            Some((file.path().to_str()?.to_owned(), file.contents_utf8()?.to_owned()))
-        })
-        .filter(|(path, _)| path.ends_with(".hbs"))
-        .collect()
-}
-
-/// The `.hbs` files in a folder and in the folders in it.
-fn read_folder(root: &Path) -> Result<Sources, CatalogueError> {
-    let mut sources = Sources::new();
-    let mut folders = vec![root.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| CatalogueError::Read { path, source }
-        };
-        for entry in std::fs::read_dir(&folder).map_err(failed(&folder))? {
-            let path = entry.map_err(failed(&folder))?.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|end| end == "hbs") {
-                let text = std::fs::read_to_string(&path).map_err(failed(&path))?;
-                let below = path.strip_prefix(root).unwrap_or(&path);
-                sources.insert(below.to_string_lossy().into_owned(), text);
-            }
-        }
-    }
-    Ok(sources)
 }
 
 #[cfg(test)]

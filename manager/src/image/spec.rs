@@ -194,7 +194,7 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::catalogue::Sources;
+    use crate::image::source::Sources;
     use std::time::Instant;
 
     const FRAME: &str = "FROM {{base_image}} AS base\n{{#if ca_bundle}}COPY ca-bundle.pem /\n{{/if}}\

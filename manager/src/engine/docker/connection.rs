@@ -3,9 +3,8 @@
 use bollard::errors::Error;
 use bollard::{API_DEFAULT_VERSION, Docker};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::OnceCell;
 
 use crate::engine::EngineError;
 
@@ -14,13 +13,16 @@ const DEFAULT_SOCKET: &str = "unix:///var/run/docker.sock";
 /// For what a daemon answers from memory. It covers the wait for the answer's head.
 const QUICK: Duration = Duration::from_secs(30);
 
+/// For what it does with processes and file systems, on a busy host.
+pub(super) const SLOW: Duration = Duration::from_secs(120);
+
 /// A Docker daemon. It is reached when it is first needed, so that one that is away at start does
 /// not keep the manager from starting. A copy speaks to the same daemon.
 #[derive(Clone)]
 pub struct DockerEngine {
     address: Address,
     /// Present once the API's version was agreed on.
-    client: Arc<OnceCell<Docker>>,
+    client: Arc<OnceLock<Docker>>,
 }
 
 #[derive(Clone, Debug)]
@@ -67,8 +69,12 @@ impl DockerEngine {
 
     /// A client for what is answered quickly.
     pub(super) async fn client(&self) -> Result<Docker, EngineError> {
-        let client = self.client.get_or_try_init(|| self.negotiate()).await;
-        client.cloned().map_err(|error| self.unavailable(&error))
+        if let Some(client) = self.client.get() {
+            return Ok(client.clone());
+        }
+        // Two may do this at once, which is harmless; waiting for one that hangs is not.
+        let client = self.negotiate().await.map_err(|error| self.unavailable(&error))?;
+        Ok(self.client.get_or_init(|| client).clone())
     }
 
     /// A client that waits longer for the head of an answer.

@@ -5,8 +5,9 @@ use bollard::query_parameters::{
     ContainerArchiveInfoOptionsBuilder, UploadToContainerOptionsBuilder,
 };
 use std::collections::BTreeMap;
+use std::io;
 
-use super::connection::{DockerEngine, unless};
+use super::connection::{DockerEngine, SLOW, refused, unless};
 use crate::engine::{EngineError, InstanceFile, InstanceName};
 
 impl DockerEngine {
@@ -23,9 +24,11 @@ impl DockerEngine {
             }
         }
         let options = UploadToContainerOptionsBuilder::new().path("/").build();
-        let archive = body_full(archive(&private, files).into());
-        let client = self.client().await?;
-        let put = client.upload_to_container(&name.0, Some(options), archive).await;
+        let archive = archive(&private, files)
+            .map_err(|error| refused("put files into", name, error.to_string()))?;
+        let client = self.patient_client(SLOW).await?;
+        let put =
+            client.upload_to_container(&name.0, Some(options), body_full(archive.into())).await;
         put.map_err(|error| self.failed("put files into", name, error))
     }
 
@@ -50,32 +53,27 @@ fn private_folders(files: &[InstanceFile]) -> Vec<&str> {
         let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
         *folders.entry(folder).or_insert(true) &= file.mode & 0o077 == 0;
     }
-    folders
-        .into_iter()
-        .filter(|(folder, private)| *private && !folder.is_empty())
-        .map(|(f, _)| f)
-        .collect()
+    folders.retain(|folder, private| *private && !folder.is_empty());
+    folders.into_keys().collect()
 }
 
-/// Everything is root's.
-fn archive(folders: &[&str], files: &[InstanceFile]) -> Vec<u8> {
+/// Everything is root's. Fails on a path that leads upwards.
+fn archive(folders: &[&str], files: &[InstanceFile]) -> io::Result<Vec<u8>> {
     let mut archive = tar::Builder::new(Vec::new());
     let mut add = |path: &str, kind, mode, content: &[u8]| {
-        let mut header = tar::Header::new_gnu(); // any length of path
+        let mut header = tar::Header::new_gnu(); // a path of any length
         header.set_entry_type(kind);
         header.set_mode(mode);
         header.set_size(content.len() as u64);
-        archive
-            .append_data(&mut header, path.trim_start_matches('/'), content)
-            .expect("writing to memory does not fail");
+        archive.append_data(&mut header, path.trim_start_matches('/'), content)
     };
     for folder in folders {
-        add(folder, tar::EntryType::Directory, 0o700, &[]);
+        add(folder, tar::EntryType::Directory, 0o700, &[])?;
     }
     for file in files {
-        add(&file.path, tar::EntryType::Regular, file.mode, &file.content);
+        add(&file.path, tar::EntryType::Regular, file.mode, &file.content)?;
     }
-    archive.into_inner().expect("writing to memory does not fail")
+    archive.into_inner()
 }
 
 #[cfg(test)]
@@ -95,5 +93,10 @@ mod tests {
             file("/top", 0o400),
         ];
         assert_eq!(private_folders(&files), ["/run/worker"]);
+    }
+
+    #[test]
+    fn a_path_that_leads_upwards_is_an_error() {
+        assert!(archive(&[], &[file("/etc/../../x", 0o400)]).is_err());
     }
 }

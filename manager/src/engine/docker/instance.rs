@@ -11,11 +11,8 @@ use futures_util::StreamExt;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::connection::{DockerEngine, refused, status, unless};
+use super::connection::{DockerEngine, SLOW, refused, status, unless};
 use crate::engine::{EngineError, InstanceName, InstancePlan, Quotas};
-
-/// For what the daemon does with processes and file systems, on a busy host.
-const SLOW: Duration = Duration::from_secs(120);
 
 /// What PID 1 needs: to become the agent's user, and to signal it afterwards.
 const CAPABILITIES: [&str; 3] = ["SETUID", "SETGID", "KILL"];
