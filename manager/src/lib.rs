@@ -1,1 +1,23 @@
-//! The control plane of workers.
+//! The control plane: reads commands, makes workers, watches them, tells what happened.
+//!
+//! It never carries a prompt or a line of output; workers go on while it is down.
+//!
+//! How a command flows: [`inbox`] takes it from Redis and looks up what is known of it; [`driver`]
+//! hands it to [`decide`], changes the [`world`] and says what is to be done; [`act`] does it, by
+//! way of the [`engine`] and with an [`image`]; [`outbox`] writes reply, record and event.
+//! [`serve`] runs all of it. [`client`] is the other side, for [`run`] and for other programs.
+
+pub mod act;
+pub mod client;
+pub mod config;
+pub mod decide;
+pub mod driver;
+pub mod engine;
+pub mod image;
+pub mod inbox;
+pub mod label;
+pub mod outbox;
+pub mod run;
+pub mod serve;
+pub mod store;
+pub mod world;

@@ -1,2 +1,10 @@
 //! The service and its command line.
-fn main() {}
+
+mod cli;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main(cli::Arguments::parse())
+}

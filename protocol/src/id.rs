@@ -20,6 +20,13 @@ impl WorkerId {
         Self(Uuid::now_v7())
     }
 
+    /// The UUID v7 of a moment (milliseconds since 1970) with the given bits in place of random
+    /// ones.
+    #[must_use]
+    pub fn from_moment(millis: u64, bits: [u8; 10]) -> Self {
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, &bits).into_uuid())
+    }
+
     /// Reads a caller's id.
     ///
     /// # Errors

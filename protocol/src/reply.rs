@@ -45,6 +45,18 @@ impl Reply {
         serde_json::from_str(text).ok().map(|fields| Self { fields })
     }
 
+    /// Whether the command was carried out.
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        self.fields.get("ok") == Some(&Value::Bool(true))
+    }
+
+    /// A field as text; empty when it is not there.
+    #[must_use]
+    pub fn text(&self, name: &str) -> String {
+        self.fields.get(name).map(plain).unwrap_or_default()
+    }
+
     /// As JSON: for lists, for storage, and for the document form.
     #[must_use]
     pub fn to_json(&self) -> String {

@@ -1,0 +1,39 @@
+//! Taking away all that a worker consists of.
+
+use worker_protocol::command::Force;
+use worker_protocol::{ErrorKind, Problem, WorkerId};
+
+use super::Hands;
+use super::autopsy::evidence;
+use crate::engine::InstanceState;
+use crate::world::Evidence;
+
+/// May be done again after a failure, and goes on where it stood.
+pub(super) async fn remove(hands: &Hands, id: WorkerId, force: Force) -> Result<Evidence, Problem> {
+    let engine = &hands.engine;
+    let name = hands.name(id);
+    let found = engine.inspect(&name).await.map_err(|error| Problem::from(&error))?;
+    let mut seen = Evidence::default();
+    if let Some(found) = found {
+        if found.state == InstanceState::Running && force == Force::No {
+            let grace = hands.settings.stop_grace;
+            engine.stop(&name, grace).await.map_err(|error| Problem::from(&error))?;
+        } else if found.state == InstanceState::Running {
+            engine
+                .stop(&name, std::time::Duration::ZERO)
+                .await
+                .map_err(|error| Problem::from(&error))?;
+        }
+        let found = engine.inspect(&name).await.map_err(|error| Problem::from(&error))?;
+        if let Some(InstanceState::Ended(end)) = found.map(|found| found.state) {
+            seen = evidence(hands, id, Some(end)).await.map_err(|error| store_problem(&error))?;
+        }
+        engine.remove(&name).await.map_err(|error| Problem::from(&error))?;
+    }
+    hands.store.close_worker(id).await.map_err(|error| store_problem(&error))?;
+    Ok(seen)
+}
+
+fn store_problem(error: &crate::store::StoreError) -> Problem {
+    Problem::new(ErrorKind::Internal, error.chain())
+}

@@ -1,0 +1,38 @@
+//! Which image does a worker need, and does the host have it?
+
+use std::sync::Arc;
+use worker_protocol::{Create, ErrorKind, Problem};
+
+use super::Hands;
+use crate::driver::Resolution;
+use crate::engine::EngineError;
+use crate::image::ImageSpec;
+use crate::world::Image;
+
+pub(super) async fn resolve(hands: &Hands, spec: &Create) -> Result<Resolution, Problem> {
+    let settings = &hands.settings;
+    let host = hands.engine.describe().await.map_err(|error| no_image(&error))?;
+    let base_identity =
+        hands.engine.base_identity(&settings.base_image).await.map_err(|error| no_image(&error))?;
+    let rendered = ImageSpec {
+        agent: spec.agent_type,
+        modules: spec.modules.clone(),
+        base_image: settings.base_image.clone(),
+        base_identity,
+        architecture: host.architecture,
+        ca_bundle: settings.ca_bundle.clone(),
+        wrapper: Arc::clone(&settings.wrapper),
+    }
+    .render(&hands.catalogue)?;
+    let hash = rendered.hash.clone();
+    let image = Image { tag: hash.tag(hands.store.keys().namespace()), hash };
+    let present = hands.engine.image(&image.tag).await.map_err(|error| no_image(&error))?.is_some();
+    Ok(Resolution { image, rendered: Arc::new(rendered), present })
+}
+
+fn no_image(error: &EngineError) -> Problem {
+    match error {
+        EngineError::Unavailable { .. } => error.into(),
+        EngineError::Refused { .. } => Problem::new(ErrorKind::BuildFailed, error.to_string()),
+    }
+}

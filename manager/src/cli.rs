@@ -1,0 +1,220 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use worker_manager::act::Hands;
+use worker_manager::client::Client;
+use worker_manager::config::{Defaults, RawConfig, Settings};
+use worker_manager::engine::DockerEngine;
+use worker_manager::image::Catalogue;
+use worker_manager::run::{Ending, Print, Task, run};
+use worker_manager::serve::serve;
+use worker_manager::store::Store;
+use worker_protocol::Keys;
+
+/// Runs coding agents in containers, commanded by a Redis stream.
+#[derive(Parser)]
+#[command(version, about)]
+pub(crate) struct Arguments {
+    /// Configuration file [default: worker-manager.toml here or in the user's configuration folder]
+    #[arg(long, global = true)]
+    config: Option<PathBuf>,
+    /// Redis, as redis://user:password@host:6379/0 [environment: REDIS_URL]
+    #[arg(long, global = true)]
+    redis_url: Option<String>,
+    /// The word before all keys [environment: WORKER_NAMESPACE] [default: worker]
+    #[arg(long, global = true)]
+    namespace: Option<String>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run the service
+    Serve,
+    /// Run one headless task, and exit as it did
+    Run(RunArguments),
+    /// Ask whether a manager answers, and how busy it is
+    Ping,
+}
+
+#[derive(Args)]
+struct RunArguments {
+    /// CLAUDE, or CUSTOM with --agent-command
+    #[arg(long)]
+    agent: String,
+    /// What the image is to hold besides the agent: GIT, CURL, … (again for more)
+    #[arg(long = "module")]
+    modules: Vec<String>,
+    /// A program in place of an agent: a shell line, or argv as a JSON array
+    #[arg(long)]
+    agent_command: Option<String>,
+    /// Text of the agent's instruction file
+    #[arg(long)]
+    instructions: Option<String>,
+    /// A command that the agent may run (again for more; default: all)
+    #[arg(long = "allow")]
+    allowed_commands: Vec<String>,
+    /// NAME=VALUE for the agent's environment (again for more)
+    #[arg(long = "env")]
+    env: Vec<String>,
+    /// The agent's model
+    #[arg(long)]
+    model: Option<String>,
+    /// Print every event as a line of JSON
+    #[arg(long)]
+    json: bool,
+    /// What to do; `-` reads it from stdin
+    prompt: String,
+}
+
+/// Wrong use or wrong configuration.
+const USAGE: u8 = 2;
+/// Ended by Ctrl-C, as a shell says it.
+const STOPPED: u8 = 130;
+
+/// Does what the command line says. What is wrong goes to stderr, with its causes.
+pub(crate) fn main(arguments: Arguments) -> ExitCode {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&error),
+    };
+    let code = runtime.block_on(async {
+        let raw = raw_config(&arguments)?;
+        match arguments.verb {
+            Verb::Serve => serve_until_stopped(raw).await,
+            Verb::Run(task) => run_task(raw, task).await,
+            Verb::Ping => ping(raw).await,
+        }
+    });
+    code.unwrap_or_else(|error: Error| complain(&*error))
+}
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+fn complain(error: &dyn std::error::Error) -> ExitCode {
+    eprint!("worker-manager: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        eprint!(": {error}");
+        cause = error.source();
+    }
+    eprintln!();
+    ExitCode::from(USAGE)
+}
+
+fn raw_config(arguments: &Arguments) -> Result<RawConfig, Error> {
+    let mut raw = RawConfig::read(arguments.config.as_deref())?;
+    raw.redis_url = arguments.redis_url.clone().or(raw.redis_url);
+    raw.namespace = arguments.namespace.clone().or(raw.namespace);
+    Ok(raw)
+}
+
+async fn serve_until_stopped(mut raw: RawConfig) -> Result<ExitCode, Error> {
+    log(&raw)?;
+    let catalogue = Catalogue::load(raw.templates.as_deref())?;
+    raw.take_credentials(
+        catalogue.agents().flat_map(|a| a.head.credentials.iter().map(String::as_str)),
+    );
+    let settings = Settings::check(raw, &std::env::current_exe()?)?;
+    let store = Store::open(
+        settings.redis_url.reveal(),
+        settings.keys.clone(),
+        settings.retention.clone(),
+    )?;
+    let engine = DockerEngine::connect(settings.docker_host.as_deref())?;
+    let hands = Hands {
+        engine: Arc::new(engine),
+        store,
+        catalogue: Arc::new(catalogue),
+        settings: Arc::new(settings),
+    };
+    serve(hands, stop_signal()?).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn log(raw: &RawConfig) -> Result<(), Error> {
+    let filter = tracing_subscriber::EnvFilter::try_new(raw.log.as_deref().unwrap_or("info"))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match raw.log_format.as_deref() {
+        None | Some("text") => log.with_ansi(false).init(),
+        Some("json") => log.json().init(),
+        Some(_) => return Err("log_format (WORKER_LOG_FORMAT) must be `text` or `json`".into()),
+    }
+    Ok(())
+}
+
+/// Cancelled by SIGTERM or Ctrl-C.
+fn stop_signal() -> std::io::Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let stop = CancellationToken::new();
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let mut signals = signal(kind)?;
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            signals.recv().await;
+            stop.cancel();
+        });
+    }
+    Ok(stop)
+}
+
+fn client(raw: &RawConfig) -> Result<Client, Error> {
+    let keys = Keys::new(raw.namespace.as_deref().unwrap_or(Defaults::NAMESPACE))?;
+    Ok(Client::open(raw.redis_url.as_deref().unwrap_or(Defaults::REDIS_URL), keys)?)
+}
+
+async fn ping(raw: RawConfig) -> Result<ExitCode, Error> {
+    let limit = Duration::from_secs(3);
+    let reply = client(&raw)?.request(&[("command", "ping".to_owned())], limit).await?;
+    println!("{}", reply.to_json());
+    Ok(if reply.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn run_task(raw: RawConfig, arguments: RunArguments) -> Result<ExitCode, Error> {
+    let client = client(&raw)?;
+    let print = if arguments.json { Print::Json } else { Print::Text };
+    let task = Task { fields: fields(arguments)?, print };
+    Ok(match run(&client, task, &stop_signal()?).await? {
+        Ending::Done => ExitCode::SUCCESS,
+        Ending::Failed => ExitCode::FAILURE,
+        Ending::Stopped => ExitCode::from(STOPPED),
+    })
+}
+
+fn fields(arguments: RunArguments) -> Result<Vec<(&'static str, String)>, Error> {
+    let mut env = serde_json::Map::new();
+    for pair in &arguments.env {
+        let (name, value) = pair.split_once('=').ok_or("--env must be like NAME=VALUE")?;
+        env.insert(name.to_owned(), value.into());
+    }
+    let prompt = match arguments.prompt.as_str() {
+        "-" => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text)?;
+            text
+        }
+        _ => arguments.prompt,
+    };
+    let list = |items: &[String]| serde_json::Value::from(items).to_string();
+    let optional = [
+        ("agent_command", arguments.agent_command),
+        ("instructions", arguments.instructions),
+        ("model", arguments.model),
+        ("env", (!env.is_empty()).then(|| serde_json::Value::Object(env).to_string())),
+    ];
+    let mut fields = vec![
+        ("agent_type", arguments.agent),
+        ("modules", list(&arguments.modules)),
+        ("allowed_commands", list(&arguments.allowed_commands)),
+        ("prompt", prompt),
+    ];
+    fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    Ok(fields)
+}

@@ -1,0 +1,43 @@
+//! What the operator configured. [`raw`] is what was written down; [`settings`] is what the
+//! program uses. Nothing else reads the environment.
+
+mod raw;
+mod settings;
+
+pub use raw::{RawConfig, RawLimits};
+pub use settings::{Defaults, Settings};
+
+use std::path::PathBuf;
+
+/// What is wrong with the configuration, and what to change.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file cannot be read.
+    #[error("failed to read {what} {path}")]
+    Read {
+        /// What it is for.
+        what: &'static str,
+        /// Where it is.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The configuration file is malformed.
+    #[error("the configuration file {path} is malformed")]
+    Malformed {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong, and where.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// A value is wrong.
+    #[error("{name}: {problem}")]
+    Value {
+        /// The key and its environment variable.
+        name: &'static str,
+        /// What would be right.
+        problem: String,
+    },
+}

@@ -1,0 +1,181 @@
+//! The configuration as it was written: a file, then environment variables, then flags.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::ConfigError;
+
+/// The file's name in the working directory, and below the user's configuration directory.
+const FILE: &str = "worker-manager.toml";
+
+/// Every key of the file, each of them optional. The environment variable of a key `x` is
+/// `WORKER_X`; `REDIS_URL` and `DOCKER_HOST` stand for themselves.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawConfig {
+    /// `redis://user:password@host:port/db` (`REDIS_URL`).
+    pub redis_url: Option<String>,
+    /// The address by which workers reach Redis, without credentials; default: that of `redis_url`.
+    pub worker_redis_url: Option<String>,
+    /// The word that all keys and names begin with.
+    pub namespace: Option<String>,
+    /// The network that workers join; it is made when it is missing.
+    pub network: Option<String>,
+    /// The image that workers' images build on.
+    pub base_image: Option<String>,
+    /// A file of certificates in PEM that builds and workers are to trust.
+    pub ca_bundle: Option<PathBuf>,
+    /// The wrapper's program; default: `worker-wrapper` beside the manager's own.
+    pub wrapper: Option<PathBuf>,
+    /// A folder of templates in place of those that the manager brings, or beside them.
+    pub templates: Option<PathBuf>,
+    /// Where the engine listens (`DOCKER_HOST`).
+    pub docker_host: Option<String>,
+    /// This manager's name among the readers of the commands; the same after a restart.
+    pub consumer: Option<String>,
+    /// Images that are built at the same time.
+    pub builds: Option<usize>,
+    /// Entries of a worker's output that are kept, roughly.
+    pub output_entries: Option<usize>,
+    /// How long record and output of a worker that is gone are kept: `24h`.
+    pub keep_records: Option<String>,
+    /// How long an agent has to end after it was asked to: `10s`.
+    pub stop_grace: Option<String>,
+    /// `text` or `json`.
+    pub log_format: Option<String>,
+    /// Which messages are logged, in the notation of `tracing`: `info`, `worker_manager=debug`.
+    pub log: Option<String>,
+    /// Limits of a worker that names none itself.
+    pub limits: RawLimits,
+    /// Environment variables for agents, by the name that a template lists under `credentials`.
+    pub credentials: BTreeMap<String, worker_protocol::Secret>,
+}
+
+/// The notations are those of `create`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawLimits {
+    /// Size.
+    pub memory: Option<String>,
+    /// Number.
+    pub cpus: Option<f64>,
+    /// Number.
+    pub pids: Option<u64>,
+    /// Duration.
+    pub turn_timeout: Option<String>,
+}
+
+impl RawConfig {
+    /// Reads file and environment. `file` is the one that the command line names; otherwise it is
+    /// looked for in its usual places, and need not be there.
+    ///
+    /// # Errors
+    /// When a file that is there, or was named, cannot be read or is malformed.
+    #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
+    pub fn read(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let named = file.map(Path::to_owned).or_else(|| env("WORKER_CONFIG").map(PathBuf::from));
+        let users = env("XDG_CONFIG_HOME")
+            .map(PathBuf::from)
+            .or_else(|| env("HOME").map(|home| Path::new(&home).join(".config")))
+            .map(|folder| folder.join(FILE));
+        let found = match named {
+            Some(path) => Some(path),
+            None => [Some(PathBuf::from(FILE)), users].into_iter().flatten().find(|p| p.is_file()),
+        };
+        let mut config =
+            found.map_or_else(|| Ok(Self::default()), |path| Self::from_file(&path))?;
+        config.overlay(env)?;
+        Ok(config)
+    }
+
+    fn from_file(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            what: "the configuration file",
+            path: path.to_owned(),
+            source,
+        })?;
+        toml::from_str(&text).map_err(|source| ConfigError::Malformed {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })
+    }
+
+    /// Environment variables go over the file.
+    fn overlay(&mut self, env: impl Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
+        let text = |slot: &mut Option<String>, name: &str| {
+            if let Some(value) = env(name) {
+                *slot = Some(value);
+            }
+        };
+        text(&mut self.redis_url, "REDIS_URL");
+        text(&mut self.docker_host, "DOCKER_HOST");
+        text(&mut self.worker_redis_url, "WORKER_REDIS_URL");
+        text(&mut self.namespace, "WORKER_NAMESPACE");
+        text(&mut self.network, "WORKER_NETWORK");
+        text(&mut self.base_image, "WORKER_BASE_IMAGE");
+        text(&mut self.consumer, "WORKER_CONSUMER");
+        text(&mut self.keep_records, "WORKER_KEEP_RECORDS");
+        text(&mut self.stop_grace, "WORKER_STOP_GRACE");
+        text(&mut self.log_format, "WORKER_LOG_FORMAT");
+        text(&mut self.log, "WORKER_LOG");
+        let path = |slot: &mut Option<PathBuf>, name: &str| {
+            if let Some(value) = env(name) {
+                *slot = Some(PathBuf::from(value));
+            }
+        };
+        path(&mut self.ca_bundle, "WORKER_CA_BUNDLE");
+        path(&mut self.wrapper, "WORKER_WRAPPER");
+        path(&mut self.templates, "WORKER_TEMPLATES");
+        let number = |slot: &mut Option<usize>, name: &'static str| match env(name) {
+            None => Ok(()),
+            Some(value) => value.parse().map(|number| *slot = Some(number)).map_err(|_| {
+                ConfigError::Value { name, problem: "must be a whole number".to_owned() }
+            }),
+        };
+        number(&mut self.builds, "WORKER_BUILDS")?;
+        number(&mut self.output_entries, "WORKER_OUTPUT_ENTRIES")
+    }
+
+    /// Credentials that stand in the environment under the names that templates list.
+    #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
+    pub fn take_credentials<'a>(&mut self, names: impl IntoIterator<Item = &'a str>) {
+        for name in names {
+            if let Some(value) = std::env::var(name).ok().filter(|value| !value.is_empty()) {
+                self.credentials.insert(name.to_owned(), worker_protocol::Secret::new(value));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_goes_over_the_file() {
+        let mut config: RawConfig =
+            toml::from_str("namespace = \"a\"\nnetwork = \"n\"\n[limits]\nmemory = \"2g\"")
+                .unwrap();
+        let env = |name: &str| (name == "WORKER_NAMESPACE").then(|| "b".to_owned());
+        config.overlay(env).unwrap();
+        assert_eq!(
+            (config.namespace.as_deref(), config.network.as_deref()),
+            (Some("b"), Some("n"))
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error() {
+        let error = toml::from_str::<RawConfig>("namspace = \"a\"").unwrap_err().to_string();
+        assert!(error.contains("unknown field `namspace`"), "{error}");
+    }
+
+    #[test]
+    fn debug_shows_no_credential() {
+        let config: RawConfig =
+            toml::from_str("[credentials]\nANTHROPIC_API_KEY = \"hunter2\"").unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,198 @@
+//! The configuration as the program uses it: complete and checked.
+
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use worker_protocol::{Keys, Secret, value};
+
+use super::{ConfigError, RawConfig};
+use crate::image::ContextFile;
+use crate::store::Retention;
+
+/// What holds when nothing is configured.
+pub struct Defaults;
+
+impl Defaults {
+    /// A Redis on this machine.
+    pub const REDIS_URL: &'static str = "redis://127.0.0.1:6379/0";
+    /// The word before all keys.
+    pub const NAMESPACE: &'static str = "worker";
+    /// The workers' network.
+    pub const NETWORK: &'static str = "worker";
+    /// What images build on.
+    pub const BASE_IMAGE: &'static str = "debian:bookworm-slim";
+    /// Two builds share a machine's network and disk without starving each other.
+    pub const BUILDS: usize = 2;
+    /// A day of a busy agent.
+    pub const OUTPUT_ENTRIES: usize = 10_000;
+    /// Node, compilers and test runners need several hundred processes; a fork bomb needs all.
+    pub const PIDS: u64 = 2048;
+    /// How long an agent has to end. Claude Code writes its session and ends its children.
+    pub const STOP_GRACE: Duration = Duration::from_secs(10);
+}
+
+/// Limits of workers that name none.
+#[derive(Clone, Debug, Default)]
+pub struct DefaultLimits {
+    /// Bytes.
+    pub memory: Option<u64>,
+    /// Processors.
+    pub cpus: Option<f64>,
+    /// Processes and threads.
+    pub pids: Option<u64>,
+    /// The longest turn.
+    pub turn_timeout: Option<Duration>,
+}
+
+/// Complete and checked. `Debug` shows no secret.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Redis, with credentials.
+    pub redis_url: Secret,
+    /// Redis as workers reach it, without credentials.
+    pub workers_redis_url: String,
+    /// Names.
+    pub keys: Keys,
+    /// The workers' network.
+    pub network: String,
+    /// What images build on.
+    pub base_image: String,
+    /// Certificates that builds and workers trust.
+    pub ca_bundle: Option<Arc<ContextFile>>,
+    /// The first process of every worker.
+    pub wrapper: Arc<ContextFile>,
+    /// Where the engine listens.
+    pub docker_host: Option<String>,
+    /// This manager's name in the consumer group.
+    pub consumer: String,
+    /// Images built at the same time.
+    pub builds: usize,
+    /// Entries of an output that are kept.
+    pub output_entries: usize,
+    /// What is kept in Redis, and for how long.
+    pub retention: Retention,
+    /// How long an agent has to end.
+    pub stop_grace: Duration,
+    /// Limits of workers that name none.
+    pub limits: DefaultLimits,
+    /// Environment variables for agents.
+    pub credentials: BTreeMap<String, Secret>,
+}
+
+impl Settings {
+    /// Checks and completes. `own_program` is the path of the running program, beside which the
+    /// wrapper is looked for.
+    ///
+    /// # Errors
+    /// Names the key, and what would be right.
+    pub fn check(raw: RawConfig, own_program: &Path) -> Result<Self, ConfigError> {
+        let redis_url = raw.redis_url.unwrap_or_else(|| Defaults::REDIS_URL.to_owned());
+        let beside = || own_program.with_file_name("worker-wrapper");
+        let wrapper = raw.wrapper.unwrap_or_else(beside);
+        let namespace = raw.namespace.unwrap_or_else(|| Defaults::NAMESPACE.to_owned());
+        let keep = duration("keep_records (WORKER_KEEP_RECORDS)", raw.keep_records)?;
+        let mut retention = Retention::default();
+        retention.farewell = keep.unwrap_or(retention.farewell);
+        let limits = DefaultLimits {
+            memory: size("limits.memory", raw.limits.memory)?,
+            cpus: raw.limits.cpus,
+            pids: raw.limits.pids.or(Some(Defaults::PIDS)),
+            turn_timeout: duration("limits.turn_timeout", raw.limits.turn_timeout)?,
+        };
+        Ok(Self {
+            workers_redis_url: workers_url(raw.worker_redis_url, &redis_url)?,
+            redis_url: Secret::new(redis_url),
+            keys: Keys::new(&namespace).map_err(|problem| ConfigError::Value {
+                name: "namespace (WORKER_NAMESPACE)",
+                problem: problem.message,
+            })?,
+            network: raw.network.unwrap_or_else(|| Defaults::NETWORK.to_owned()),
+            base_image: raw.base_image.unwrap_or_else(|| Defaults::BASE_IMAGE.to_owned()),
+            ca_bundle: raw.ca_bundle.map(|path| file("the CA bundle", path)).transpose()?,
+            wrapper: file("the wrapper", wrapper)?,
+            docker_host: raw.docker_host,
+            consumer: raw.consumer.unwrap_or_else(|| "manager".to_owned()),
+            builds: raw.builds.unwrap_or(Defaults::BUILDS).max(1),
+            output_entries: raw.output_entries.unwrap_or(Defaults::OUTPUT_ENTRIES).max(100),
+            retention,
+            stop_grace: duration("stop_grace (WORKER_STOP_GRACE)", raw.stop_grace)?
+                .unwrap_or(Defaults::STOP_GRACE),
+            limits,
+            credentials: raw.credentials,
+        })
+    }
+}
+
+fn file(what: &'static str, path: PathBuf) -> Result<Arc<ContextFile>, ConfigError> {
+    match std::fs::read(&path) {
+        Ok(bytes) => Ok(ContextFile::new(bytes)),
+        Err(source) => Err(ConfigError::Read { what, path, source }),
+    }
+}
+
+fn duration(name: &'static str, text: Option<String>) -> Result<Option<Duration>, ConfigError> {
+    let right = "must be a duration such as 90s, 15m or 7d";
+    text.map(|text| value::duration(&json!(text)).ok_or_else(|| wrong(name, right))).transpose()
+}
+
+fn size(name: &'static str, text: Option<String>) -> Result<Option<u64>, ConfigError> {
+    let right = "must be a size such as 512m or 2g";
+    text.map(|text| value::size(&json!(text)).ok_or_else(|| wrong(name, right))).transpose()
+}
+
+fn wrong(name: &'static str, problem: &str) -> ConfigError {
+    ConfigError::Value { name, problem: problem.to_owned() }
+}
+
+/// Workers get a user of their own: the manager's credentials stay out of their address.
+fn workers_url(given: Option<String>, own: &str) -> Result<String, ConfigError> {
+    let name = "worker_redis_url (WORKER_REDIS_URL)";
+    let bad = || wrong(name, "must be like redis://host:6379/0");
+    let mut url = url::Url::parse(given.as_deref().unwrap_or(own)).map_err(|_| bad())?;
+    if url.scheme() != "redis" || url.host_str().is_none() {
+        return Err(bad());
+    }
+    url.set_username("").map_err(|()| bad())?;
+    url.set_password(None).map_err(|()| bad())?;
+    Ok(url.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw() -> (tempfile::TempDir, RawConfig) {
+        let folder = tempfile::tempdir().unwrap();
+        let wrapper = folder.path().join("worker-wrapper");
+        std::fs::write(&wrapper, "w").unwrap();
+        (folder, RawConfig { wrapper: Some(wrapper), ..RawConfig::default() })
+    }
+
+    #[test]
+    fn nothing_need_be_configured_but_a_wrapper_that_is_there() {
+        let (_folder, raw) = raw();
+        let settings = Settings::check(raw, Path::new("/none")).unwrap();
+        assert_eq!(settings.keys.commands(), "worker:commands");
+        let missing = Settings::check(RawConfig::default(), Path::new("/none/worker-manager"));
+        assert!(missing.unwrap_err().to_string().contains("/none/worker-wrapper"));
+    }
+
+    #[test]
+    fn workers_do_not_get_the_managers_password() {
+        let (_folder, mut raw) = raw();
+        raw.redis_url = Some("redis://default:hunter2@10.0.0.1:6380/2".to_owned());
+        let settings = Settings::check(raw, Path::new("/none")).unwrap();
+        assert_eq!(settings.workers_redis_url, "redis://10.0.0.1:6380/2");
+        assert!(!format!("{settings:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_wrong_value_is_named() {
+        let (_folder, mut raw) = raw();
+        raw.keep_records = Some("soon".to_owned());
+        let error = Settings::check(raw, Path::new("/none")).unwrap_err().to_string();
+        assert!(error.contains("WORKER_KEEP_RECORDS") && error.contains("90s"), "{error}");
+    }
+}

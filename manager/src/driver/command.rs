@@ -1,0 +1,178 @@
+//! A command arrives.
+
+use std::sync::Arc;
+use worker_protocol::command::Force;
+use worker_protocol::create::Wait;
+use worker_protocol::{Command, Create, Header, Reply, WorkerId};
+
+use super::effects::{Effect, Effects, Settled, Write};
+use super::{Arrival, Prior};
+use crate::decide::{Decision, Enactment, Question, decide, told};
+use crate::image::Catalogue;
+use crate::world::{Known, Origin, Stage, Until, Waiting, Wish, Worker, World};
+
+pub(super) fn arrived(
+    world: &mut World,
+    catalogue: &Catalogue,
+    arrival: Arrival,
+    effects: &mut Effects,
+) {
+    let Arrival { header, command, worker_id, prior } = arrival;
+    if is_known(world, &header, &command, &prior, effects) {
+        return;
+    }
+    let command = match command {
+        Ok(command) => command,
+        Err(problem) => {
+            effects.write(Write::Dead(header.clone(), problem.clone()));
+            effects.fail(&mut world.requests, header, &problem, serde_json::Map::new());
+            return;
+        }
+    };
+    let question = Question {
+        command: &command,
+        request_id: &header.request_id,
+        worker_id,
+        record: prior.record.as_ref(),
+    };
+    match decide(world, catalogue, &question) {
+        Decision::Refuse(problem) => {
+            effects.fail(&mut world.requests, header, &problem, serde_json::Map::new());
+        }
+        Decision::AlreadySo(content) => effects.succeed(&mut world.requests, header, content),
+        Decision::Enact(enactment) => enact(world, header, command, enactment, effects),
+    }
+}
+
+/// Whether the request was seen before, and is dealt with by that.
+fn is_known(
+    world: &mut World,
+    header: &Header,
+    command: &Result<Command, worker_protocol::Problem>,
+    prior: &Prior,
+    effects: &mut Effects,
+) -> bool {
+    match world.requests.arrived(header) {
+        Known::SameEntry | Known::InFlight => return true,
+        Known::Answered(reply) => {
+            effects.write(Write::Reply(header.clone(), reply, Settled::Yes));
+            return true;
+        }
+        Known::No => {}
+    }
+    let Some(reply) = &prior.reply else { return false };
+    if prior.same_entry && matches!(command, Ok(Command::Create(_))) {
+        return false; // Answered, and perhaps not finished: the worker goes on.
+    }
+    effects.reply(&mut world.requests, header.clone(), reply.clone(), Settled::Yes);
+    true
+}
+
+fn enact(
+    world: &mut World,
+    header: Header,
+    command: Command,
+    enactment: Enactment,
+    effects: &mut Effects,
+) {
+    match (enactment, command) {
+        (Enactment::Tell(id), _) => effects.write(Write::Tell(header, id)),
+        (Enactment::Delete(id, force), _) => delete(world, header, id, force, effects),
+        (Enactment::Create(id), Command::Create(create)) => {
+            take_up(world, header, id, *create, effects);
+        }
+        (Enactment::Join(id), Command::Create(create)) => join(world, header, id, *create, effects),
+        (Enactment::Create(_) | Enactment::Join(_), _) => {}
+    }
+}
+
+fn take_up(world: &mut World, header: Header, id: WorkerId, create: Create, effects: &mut Effects) {
+    let now = effects.now;
+    let worker = Worker {
+        id,
+        spec: Arc::new(create),
+        origin: Origin::Asked,
+        request_id: header.request_id.clone(),
+        correlation_id: header.correlation_id.clone(),
+        created_at: now,
+        wish: Wish::Run,
+        stage: Stage::Wanted,
+        since: now,
+        busy: None,
+        not_before: None,
+        waiting: Vec::new(),
+        unacknowledged: Vec::new(),
+    };
+    effects.announce(&worker);
+    if let Some(prompt) = &worker.spec.prompt {
+        // Before the reply: whoever has the reply may write the second prompt.
+        effects.write(Write::FirstPrompt(header.request_id.clone(), id, prompt.clone()));
+    }
+    world.workers.insert(id, worker);
+    attend(world, header, id, effects);
+}
+
+/// A `create` that was delivered again brings what an adopted worker lacks.
+fn join(world: &mut World, header: Header, id: WorkerId, create: Create, effects: &mut Effects) {
+    if let Some(worker) = world.workers.get_mut(&id)
+        && worker.origin == Origin::Adopted
+    {
+        worker.spec = Arc::new(create);
+        worker.origin = Origin::Asked;
+        if matches!(worker.stage, Stage::Imaged { .. }) {
+            worker.stage = Stage::Wanted; // The image may have gone meanwhile.
+        }
+    }
+    attend(world, header, id, effects);
+}
+
+/// Replies to a `create` now or later, and lets the worker go on.
+fn attend(world: &mut World, header: Header, id: WorkerId, effects: &mut Effects) {
+    let Some(worker) = world.workers.get_mut(&id) else { return };
+    let until = match worker.spec.wait {
+        Wait::Accepted => None,
+        Wait::Running => Some(Until::Running),
+        Wait::Done => Some(Until::Done),
+    };
+    match until {
+        None => {
+            worker.unacknowledged.push(header.entry_id.clone());
+            let reply = Reply::ok(&header, effects.now, told(id, worker.status()));
+            effects.reply(&mut world.requests, header, reply, Settled::Later);
+        }
+        Some(until) => worker.waiting.push(Waiting { header, until }),
+    }
+    effects.advance(worker);
+    super::outcome::settle(world, id, effects);
+}
+
+fn delete(world: &mut World, header: Header, id: WorkerId, force: Force, effects: &mut Effects) {
+    let Some(worker) = world.workers.get_mut(&id) else { return };
+    worker.waiting.push(Waiting { header, until: Until::Gone });
+    if worker.wish != Wish::Gone(Force::Yes) {
+        worker.wish = Wish::Gone(force);
+    }
+    if let Stage::Building { image, .. } = &worker.stage {
+        let hash = image.hash.clone();
+        leave_build(world, id, &hash, effects);
+    }
+    if let Some(worker) = world.workers.get_mut(&id) {
+        effects.announce(worker);
+        effects.advance(worker);
+    }
+}
+
+/// A build that nobody waits for any more is ended.
+fn leave_build(
+    world: &mut World,
+    id: WorkerId,
+    hash: &crate::image::ImageHash,
+    effects: &mut Effects,
+) {
+    let Some(build) = world.builds.get_mut(hash) else { return };
+    build.waiting.remove(&id);
+    if build.waiting.is_empty() {
+        world.builds.remove(hash);
+        effects.push(Effect::EndBuild(hash.clone()));
+    }
+}

@@ -1,0 +1,201 @@
+//! What the world wants done.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use worker_protocol::command::Force;
+use worker_protocol::{Create, Header, Problem, Reply, Secret, WorkerId, rfc3339};
+
+use crate::image::{ImageHash, Rendered};
+use crate::world::{Requests, Stage, StepKind, Worker};
+
+/// Something to do outside of the world.
+pub enum Effect {
+    /// Take a step for a worker.
+    Step(WorkerId, Order),
+    /// Build an image.
+    Build(ImageHash, Arc<Rendered>),
+    /// End a build that nobody waits for any more.
+    EndBuild(ImageHash),
+    /// Write to Redis, in this order.
+    Write(Write),
+}
+
+/// A step with all that it needs.
+pub enum Order {
+    /// Find out which image is needed, and whether it is there.
+    Resolve(Arc<Create>),
+    /// Make and start the instance.
+    Launch(Box<LaunchOrder>),
+    /// Find out how it ended.
+    Autopsy,
+    /// Take away what it consists of.
+    Remove(Force),
+}
+
+/// All that making an instance needs.
+pub struct LaunchOrder {
+    /// The wish.
+    pub spec: Arc<Create>,
+    /// The tag of the image.
+    pub image: String,
+    /// The request that made the worker.
+    pub request_id: String,
+    /// The caller's id.
+    pub correlation_id: Option<String>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+}
+
+/// Something to write to Redis. The outbox writes in order; nothing else writes replies.
+pub enum Write {
+    /// A worker's record, whole or in part; null takes a field away.
+    Record(WorkerId, Map<String, Value>),
+    /// The worker is gone: what it leaves behind expires after a time.
+    Farewell(WorkerId),
+    /// An entry of the events stream.
+    Event(Map<String, Value>),
+    /// A reply, to one who is then done with, or who still has something to wait for.
+    Reply(Header, Reply, Settled),
+    /// A reply made from a worker's record and its last sign of life.
+    Tell(Header, WorkerId),
+    /// An entry that could not be understood.
+    Dead(Header, Problem),
+    /// A command is done with.
+    Acknowledge(String),
+    /// The first prompt of a worker, once for the request.
+    FirstPrompt(String, WorkerId, Secret),
+    /// An image is used.
+    Touch(ImageHash),
+    /// What is known about an image that was built.
+    Image(ImageHash, Map<String, Value>),
+}
+
+/// Whether a command is done with when its reply is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It is acknowledged with the reply.
+    Yes,
+    /// It is acknowledged later: until then, its entry is what a new manager goes on from.
+    Later,
+}
+
+/// Collects effects.
+pub struct Effects {
+    /// When this happens.
+    pub now: Timestamp,
+    list: Vec<Effect>,
+}
+
+impl Effects {
+    /// None yet.
+    #[must_use]
+    pub fn new(now: Timestamp) -> Self {
+        Self { now, list: Vec::new() }
+    }
+
+    /// The effects, in order.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<Effect> {
+        self.list
+    }
+
+    /// Adds one.
+    pub fn push(&mut self, effect: Effect) {
+        self.list.push(effect);
+    }
+
+    /// Adds something to write.
+    pub fn write(&mut self, write: Write) {
+        self.push(Effect::Write(write));
+    }
+
+    /// Starts the next step of a worker, if there is one to take.
+    pub fn advance(&mut self, worker: &mut Worker) {
+        let Some(step) = worker.next(self.now) else { return };
+        worker.busy = Some(step);
+        let order = match step {
+            StepKind::Resolve => Order::Resolve(Arc::clone(&worker.spec)),
+            StepKind::Launch => match &worker.stage {
+                Stage::Imaged { image } => Order::Launch(Box::new(LaunchOrder {
+                    spec: Arc::clone(&worker.spec),
+                    image: image.tag.clone(),
+                    request_id: worker.request_id.clone(),
+                    correlation_id: worker.correlation_id.clone(),
+                    created_at: worker.created_at,
+                })),
+                _ => return,
+            },
+            StepKind::Autopsy => Order::Autopsy,
+            StepKind::Remove(force) => Order::Remove(force),
+        };
+        self.push(Effect::Step(worker.id, order));
+    }
+
+    /// Looks at how a worker ended, unless a step for it is under way.
+    pub fn autopsy(&mut self, worker: &mut Worker) {
+        if worker.busy.is_none() {
+            worker.busy = Some(StepKind::Autopsy);
+            self.push(Effect::Step(worker.id, Order::Autopsy));
+        }
+    }
+
+    /// Tells the world outside how a worker stands: record and event.
+    pub fn announce(&mut self, worker: &Worker) {
+        self.write(Write::Record(worker.id, worker.record()));
+        let mut event = self.event("worker");
+        event.insert("worker_id".to_owned(), json!(worker.id.to_string()));
+        event.insert("status".to_owned(), json!(worker.status().as_str()));
+        event.insert("reason".to_owned(), json!(worker.reason()));
+        event.insert("request_id".to_owned(), json!(worker.request_id));
+        event.insert("correlation_id".to_owned(), json!(worker.correlation_id));
+        self.write(Write::Event(event));
+    }
+
+    /// An event of a type, to be filled.
+    #[must_use]
+    pub fn event(&self, kind: &str) -> Map<String, Value> {
+        let mut event = Map::new();
+        event.insert("type".to_owned(), json!(kind));
+        event.insert("timestamp".to_owned(), json!(rfc3339(self.now)));
+        event
+    }
+
+    /// Replies that it is done.
+    pub fn succeed(
+        &mut self,
+        requests: &mut Requests,
+        header: Header,
+        content: Map<String, Value>,
+    ) {
+        let reply = Reply::ok(&header, self.now, content);
+        self.reply(requests, header, reply, Settled::Yes);
+    }
+
+    /// Replies that it failed.
+    pub fn fail(
+        &mut self,
+        requests: &mut Requests,
+        header: Header,
+        problem: &Problem,
+        content: Map<String, Value>,
+    ) {
+        let reply = Reply::failed(&header, self.now, problem, content);
+        self.reply(requests, header, reply, Settled::Yes);
+    }
+
+    /// Replies, to everybody who asked the same.
+    pub fn reply(
+        &mut self,
+        requests: &mut Requests,
+        header: Header,
+        reply: Reply,
+        settled: Settled,
+    ) {
+        let others = requests.answered(&header.request_id, &reply, self.now);
+        self.write(Write::Reply(header, reply.clone(), settled));
+        for other in others {
+            self.write(Write::Reply(other, reply.clone(), Settled::Yes));
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! What exists is compared with what is known: at the start, when the engine says something, and
+//! every few seconds.
+
+use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use worker_protocol::{Create, ErrorKind, Problem, Status, WorkerId};
+
+use super::RememberedWorker;
+use super::effects::Effects;
+use crate::engine::{End, Found, InstanceState};
+use crate::label;
+use crate::world::{Ended, Evidence, Origin, Stage, Wish, Worker, World};
+
+/// An unfinished worker waits so long for the command that asked for it to be delivered again.
+const UNFINISHED_GRACE: SignedDuration = SignedDuration::from_secs(120);
+
+/// The engine answers within its own time limits, which are shorter.
+const GONE_IS_REMEMBERED: SignedDuration = SignedDuration::from_secs(300);
+
+pub(super) fn begun(
+    world: &mut World,
+    records: Vec<RememberedWorker>,
+    found: Vec<Found>,
+    effects: &mut Effects,
+) {
+    let records: BTreeMap<_, _> = records.into_iter().map(|r| (r.id, r.fields)).collect();
+    for instance in &found {
+        adopt(world, instance, &records, effects);
+    }
+    for (id, fields) in &records {
+        remember(world, *id, fields, effects);
+    }
+}
+
+pub(super) fn listed(
+    world: &mut World,
+    asked_at: Timestamp,
+    found: Vec<Found>,
+    effects: &mut Effects,
+) {
+    let mut there = BTreeMap::new();
+    for instance in &found {
+        match label::worker_id(&instance.labels) {
+            Some(id) if world.workers.contains_key(&id) => {
+                there.insert(id, &instance.state);
+            }
+            Some(id) if world.gone.get(&id).is_some_and(|at| asked_at <= *at) => {}
+            _ => adopt(world, instance, &BTreeMap::new(), effects),
+        }
+    }
+    for (id, worker) in &mut world.workers {
+        let runs = matches!(there.get(id), Some(InstanceState::Running));
+        // What changed since the engine was asked is not contradicted by its answer.
+        let comparable = worker.since < asked_at && worker.wish == Wish::Run;
+        if comparable && matches!(worker.stage, Stage::Running { .. }) && !runs {
+            effects.autopsy(worker);
+        }
+    }
+}
+
+pub(super) fn ended(world: &mut World, id: WorkerId, effects: &mut Effects) {
+    if let Some(worker) = world.workers.get_mut(&id)
+        && matches!(worker.stage, Stage::Running { .. })
+        && worker.wish == Wish::Run
+    {
+        effects.autopsy(worker);
+    }
+}
+
+pub(super) fn tick(world: &mut World, effects: &mut Effects) {
+    let now = effects.now;
+    world.requests.forget_old(now);
+    world.gone.retain(|_, at| now.duration_since(*at) < GONE_IS_REMEMBERED);
+    let ids: BTreeSet<_> = world.workers.keys().copied().collect();
+    for id in ids {
+        let Some(worker) = world.workers.get_mut(&id) else { continue };
+        if is_abandoned(worker, now) {
+            let problem = Problem::new(
+                ErrorKind::Internal,
+                "the manager was restarted while this worker was being made, and its command is gone",
+            );
+            worker.enter(Stage::Broken(Ended::broken("lost", problem, now)), now);
+            effects.announce(worker);
+        }
+        effects.advance(worker);
+        super::outcome::settle(world, id, effects);
+    }
+}
+
+fn is_abandoned(worker: &Worker, now: Timestamp) -> bool {
+    let unfinished = matches!(worker.stage, Stage::Wanted | Stage::Imaged { .. });
+    worker.origin == Origin::Adopted
+        && unfinished
+        && worker.wish == Wish::Run
+        && now.duration_since(worker.since) > UNFINISHED_GRACE
+}
+
+/// Takes up a worker that was found by its labels.
+fn adopt(
+    world: &mut World,
+    instance: &Found,
+    records: &BTreeMap<WorkerId, BTreeMap<String, String>>,
+    effects: &mut Effects,
+) {
+    let Some(known) = label::read(&instance.labels) else { return };
+    let now = effects.now;
+    let stage = match &instance.state {
+        InstanceState::Created => Stage::Wanted,
+        InstanceState::Running => Stage::Running {
+            image: known.image,
+            ip_address: instance.ip_address.clone(),
+            started_at: instance.started_at,
+        },
+        InstanceState::Ended(end) => match recorded_end(records.get(&known.id), end, now) {
+            Some(end) => Stage::Ended(end),
+            // Nobody has seen it end: the next list finds it.
+            None => Stage::Running { image: known.image, ip_address: None, started_at: None },
+        },
+    };
+    let worker = Worker {
+        id: known.id,
+        spec: Arc::new(known.spec),
+        origin: Origin::Adopted,
+        request_id: known.request_id,
+        correlation_id: known.correlation_id,
+        created_at: known.created_at,
+        wish: Wish::Run,
+        stage,
+        since: now,
+        busy: None,
+        not_before: None,
+        waiting: Vec::new(),
+        unacknowledged: Vec::new(),
+    };
+    effects.announce(&worker);
+    world.workers.insert(worker.id, worker);
+}
+
+fn recorded_end(
+    record: Option<&BTreeMap<String, String>>,
+    end: &End,
+    now: Timestamp,
+) -> Option<Ended> {
+    let record = record?;
+    let status = Status::from_wire(record.get("status")?).filter(|status| status.is_end())?;
+    let evidence =
+        Evidence { exit_code: Some(end.code), oom_killed: end.oom_killed, ..Evidence::default() };
+    let reason = record.get("reason").cloned().unwrap_or_default();
+    Some(Ended { status, reason, problem: None, evidence, at: end.at.unwrap_or(now) })
+}
+
+/// Takes up a worker that has a record and no instance: it ended while nobody looked, or its
+/// making was cut off.
+fn remember(
+    world: &mut World,
+    id: WorkerId,
+    fields: &BTreeMap<String, String>,
+    effects: &mut Effects,
+) {
+    let status = fields.get("status").and_then(|word| Status::from_wire(word));
+    let spec = fields.get("spec").and_then(|text| serde_json::from_str::<Create>(text).ok());
+    let (Some(status), Some(spec), false) = (status, spec, world.workers.contains_key(&id)) else {
+        return;
+    };
+    let text = |name: &str| fields.get(name).cloned().unwrap_or_default();
+    let stage = match status {
+        Status::Starting => Stage::Wanted,
+        Status::Running | Status::Unknown => {
+            Stage::Running { image: text("image"), ip_address: None, started_at: None }
+        }
+        Status::Stopped | Status::Failed => return,
+    };
+    let worker = Worker {
+        id,
+        spec: Arc::new(spec),
+        origin: Origin::Adopted,
+        request_id: text("request_id"),
+        correlation_id: fields.get("correlation_id").cloned(),
+        created_at: text("created_at").parse().unwrap_or(effects.now),
+        wish: Wish::Run,
+        stage,
+        since: effects.now,
+        busy: None,
+        not_before: None,
+        waiting: Vec::new(),
+        unacknowledged: Vec::new(),
+    };
+    world.workers.insert(id, worker);
+}

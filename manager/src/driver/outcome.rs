@@ -1,0 +1,275 @@
+//! A step or a build comes to its end.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use worker_protocol::{ErrorKind, Problem, Status, WorkerId, rfc3339};
+
+use super::effects::{Effect, Effects, Write};
+use super::{Autopsy, Launch, Outcome, Resolution};
+use crate::decide::told;
+use crate::engine::{BuildError, BuildStep, ImageFacts};
+use crate::image::ImageHash;
+use crate::world::{Build, Ended, Evidence, Stage, Until, Wish, Worker, World};
+
+/// The time before something that failed for want of an engine is tried again.
+const AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(5);
+
+pub(super) fn done(world: &mut World, id: WorkerId, outcome: Outcome, effects: &mut Effects) {
+    let Some(worker) = world.workers.get_mut(&id) else { return };
+    worker.busy = None;
+    match outcome {
+        Outcome::Resolved(Ok(resolution)) => resolved(world, id, resolution, effects),
+        Outcome::Resolved(Err(problem)) | Outcome::Launched(Err(problem)) => {
+            break_down(world, id, problem, effects);
+        }
+        Outcome::Launched(Ok(launch)) => launched(worker, launch, effects),
+        Outcome::Autopsied(Ok(Some(autopsy))) => ended(worker, autopsy, effects),
+        Outcome::Autopsied(Ok(None) | Err(_)) => {} // The next list shows it again.
+        Outcome::Removed(Ok(evidence)) => removed(worker, evidence, effects),
+        Outcome::Removed(Err(problem)) => not_removed(world, id, &problem, effects),
+    }
+    if let Some(worker) = world.workers.get_mut(&id) {
+        effects.advance(worker);
+    }
+    settle(world, id, effects);
+}
+
+fn resolved(world: &mut World, id: WorkerId, resolution: Resolution, effects: &mut Effects) {
+    let Some(worker) = world.workers.get_mut(&id) else { return };
+    let Resolution { image, rendered, present } = resolution;
+    if worker.wish != Wish::Run {
+        return;
+    }
+    effects.write(Write::Touch(image.hash.clone()));
+    if present {
+        worker.enter(Stage::Imaged { image }, effects.now);
+    } else {
+        let build = world.builds.entry(image.hash.clone()).or_insert_with(|| {
+            effects.push(Effect::Build(image.hash.clone(), Arc::clone(&rendered)));
+            Build { since: effects.now, waiting: BTreeSet::new() }
+        });
+        build.waiting.insert(id);
+        worker.enter(Stage::Building { image, rendered }, effects.now);
+    }
+    effects.announce(worker);
+}
+
+fn launched(worker: &mut Worker, launch: Launch, effects: &mut Effects) {
+    let Stage::Imaged { image } = &worker.stage else { return };
+    let image = image.tag.clone();
+    let Launch { ip_address, started_at } = launch;
+    worker.enter(Stage::Running { image, ip_address, started_at }, effects.now);
+    effects.announce(worker);
+}
+
+fn break_down(world: &mut World, id: WorkerId, problem: Problem, effects: &mut Effects) {
+    let Some(worker) = world.workers.get_mut(&id) else { return };
+    let what = match problem.kind {
+        ErrorKind::BuildFailed => "build failed",
+        ErrorKind::EngineUnavailable => "engine unavailable",
+        _ => "start failed",
+    };
+    worker.enter(Stage::Broken(Ended::broken(what, problem, effects.now)), effects.now);
+    effects.announce(worker);
+}
+
+fn ended(worker: &mut Worker, autopsy: Autopsy, effects: &mut Effects) {
+    if worker.wish != Wish::Run {
+        return;
+    }
+    let end = judge(autopsy, effects.now);
+    worker.enter(Stage::Ended(end), effects.now);
+    effects.announce(worker);
+}
+
+/// What an end means.
+fn judge(autopsy: Autopsy, at: Timestamp) -> Ended {
+    let (status, reason, evidence) = match autopsy {
+        Autopsy::Gone(evidence) => {
+            (Status::Failed, "lost: its instance was removed by somebody else".to_owned(), evidence)
+        }
+        Autopsy::Ended(evidence) => match evidence.exit_code {
+            Some(0) => (Status::Stopped, "completed".to_owned(), evidence),
+            // Exit code 137 alone does not mean it, nor does the flag alone.
+            Some(_) if evidence.oom_killed => {
+                (Status::Failed, "out of memory".to_owned(), evidence)
+            }
+            Some(code) => (Status::Failed, format!("exit {code}"), evidence),
+            None => (Status::Failed, "exit unknown".to_owned(), evidence),
+        },
+    };
+    Ended { status, reason, problem: None, evidence, at }
+}
+
+fn removed(worker: &mut Worker, evidence: Evidence, effects: &mut Effects) {
+    // One that ended before it was deleted keeps its end: that is what somebody will ask about.
+    let end = worker.end().cloned().unwrap_or(Ended {
+        status: Status::Stopped,
+        reason: "deleted".to_owned(),
+        problem: None,
+        evidence,
+        at: effects.now,
+    });
+    worker.enter(Stage::Removed(end), effects.now);
+    effects.announce(worker);
+    effects.write(Write::Farewell(worker.id));
+}
+
+/// The engine could not remove it. It is tried again; who waits is told now.
+fn not_removed(world: &mut World, id: WorkerId, problem: &Problem, effects: &mut Effects) {
+    let Some(worker) = world.workers.get_mut(&id) else { return };
+    worker.not_before = effects.now.checked_add(AGAIN_AFTER).ok();
+    let status = worker.status();
+    let (gone, others) =
+        std::mem::take(&mut worker.waiting).into_iter().partition(|w| w.until == Until::Gone);
+    worker.waiting = others;
+    let gone: Vec<_> = gone;
+    let message = format!("{}; the removal is tried again", problem.message);
+    let problem = Problem::new(problem.kind, message);
+    for waiting in gone {
+        effects.fail(&mut world.requests, waiting.header, &problem, told(id, status));
+    }
+}
+
+/// Replies to those whose wait is over, acknowledges what is no longer needed, and lets go of a
+/// worker that is gone.
+pub(super) fn settle(world: &mut World, id: WorkerId, effects: &mut Effects) {
+    let Some(worker) = world.workers.get_mut(&id) else { return };
+    if matches!(worker.stage, Stage::Wanted | Stage::Building { .. } | Stage::Imaged { .. }) {
+        return;
+    }
+    let (over, still): (Vec<_>, Vec<_>) = std::mem::take(&mut worker.waiting)
+        .into_iter()
+        .partition(|w| is_over(w.until, &worker.stage));
+    worker.waiting = still;
+    for waiting in over {
+        match verdict(worker, waiting.until) {
+            Ok(content) => effects.succeed(&mut world.requests, waiting.header, content),
+            Err(problem) => {
+                let content = told(id, worker.status());
+                effects.fail(&mut world.requests, waiting.header, &problem, content);
+            }
+        }
+    }
+    for entry in std::mem::take(&mut worker.unacknowledged) {
+        effects.write(Write::Acknowledge(entry));
+    }
+    if matches!(worker.stage, Stage::Removed(_)) {
+        world.workers.remove(&id);
+        world.gone.insert(id, effects.now);
+    }
+}
+
+fn is_over(until: Until, stage: &Stage) -> bool {
+    match stage {
+        Stage::Wanted | Stage::Building { .. } | Stage::Imaged { .. } => false,
+        Stage::Running { .. } => until == Until::Running,
+        Stage::Broken(_) | Stage::Ended(_) => until != Until::Gone,
+        Stage::Removed(_) => true,
+    }
+}
+
+/// What somebody is told whose wait is over.
+fn verdict(worker: &Worker, until: Until) -> Result<Map<String, Value>, Problem> {
+    let mut content = told(worker.id, worker.status());
+    let Some(end) = worker.end() else { return Ok(content) };
+    if let (Some(problem), true) = (&end.problem, until != Until::Gone) {
+        return Err(problem.clone());
+    }
+    let evidence = &end.evidence;
+    content.insert("reason".to_owned(), json!(end.reason));
+    content.insert("exit_code".to_owned(), json!(evidence.exit_code));
+    if until == Until::Done {
+        let pulse = evidence.pulse.clone().unwrap_or_default();
+        content.insert("result".to_owned(), json!(evidence.result));
+        content.insert("turns".to_owned(), json!(pulse.turns));
+        content.insert("cost_usd".to_owned(), json!(pulse.cost_usd));
+    }
+    let deleted = matches!(worker.wish, Wish::Gone(_)) && until != Until::Gone;
+    if deleted && end.reason == "deleted" {
+        let what = if until == Until::Done { "done" } else { "running" };
+        return Err(Problem::refused(format!("the worker was deleted before it was {what}")));
+    }
+    Ok(content)
+}
+
+pub(super) fn build_went(world: &World, hash: &ImageHash, step: &BuildStep, effects: &mut Effects) {
+    let Some(build) = world.builds.get(hash) else { return };
+    let mut event = effects.event("build");
+    event.insert("image".to_owned(), json!(hash.to_string()));
+    event.insert("step".to_owned(), json!(step.step));
+    event.insert("of".to_owned(), json!(step.of));
+    event.insert("line".to_owned(), json!(step.line));
+    effects.write(Write::Event(event));
+    for id in &build.waiting {
+        let reason = format!("building {}/{}", step.step, step.of);
+        let mut record = Map::new();
+        record.insert("reason".to_owned(), json!(reason));
+        effects.write(Write::Record(*id, record));
+    }
+}
+
+pub(super) fn built(
+    world: &mut World,
+    hash: &ImageHash,
+    result: Result<ImageFacts, BuildError>,
+    effects: &mut Effects,
+) {
+    let Some(build) = world.builds.remove(hash) else { return };
+    let mut event = effects.event("build");
+    event.insert("image".to_owned(), json!(hash.to_string()));
+    event.insert("status".to_owned(), json!(if result.is_ok() { "built" } else { "failed" }));
+    effects.write(Write::Event(event));
+    if let Ok(facts) = &result {
+        let maker = build.waiting.first().and_then(|id| world.workers.get(id));
+        let fields = about_image(maker, facts, build.since, effects.now);
+        effects.write(Write::Image(hash.clone(), fields));
+    }
+    let problem = result.err().map(|error| build_problem(&error));
+    for id in build.waiting {
+        let Some(worker) = world.workers.get_mut(&id) else { continue };
+        match (&problem, &worker.stage) {
+            (None, Stage::Building { image, .. }) => {
+                let image = image.clone();
+                worker.enter(Stage::Imaged { image }, effects.now);
+                effects.announce(worker);
+            }
+            (Some(problem), _) => break_down(world, id, problem.clone(), effects),
+            (None, _) => {}
+        }
+        if let Some(worker) = world.workers.get_mut(&id) {
+            effects.advance(worker);
+        }
+        settle(world, id, effects);
+    }
+}
+
+/// What is written down about an image that was built.
+fn about_image(
+    maker: Option<&Worker>,
+    facts: &ImageFacts,
+    since: Timestamp,
+    now: Timestamp,
+) -> Map<String, Value> {
+    let mut fields = Map::new();
+    if let Some(worker) = maker {
+        fields.insert("agent_type".to_owned(), json!(worker.spec.agent_type));
+        fields.insert("modules".to_owned(), json!(worker.spec.modules));
+    }
+    fields.insert("size".to_owned(), json!(facts.size));
+    fields.insert("built_at".to_owned(), json!(rfc3339(now)));
+    fields.insert("build_seconds".to_owned(), json!(now.duration_since(since).as_secs()));
+    fields
+}
+
+fn build_problem(error: &BuildError) -> Problem {
+    match error {
+        BuildError::Engine(error) => error.into(),
+        BuildError::Failed { reason, last_lines } => Problem::new(
+            ErrorKind::BuildFailed,
+            format!("{reason}; the build's last lines:\n{}", last_lines.join("\n")),
+        ),
+    }
+}

@@ -1,0 +1,79 @@
+//! The seam to whatever runs workers.
+//!
+//! [`Engine`] speaks in the domain's verbs. `docker` is the real one; `scripted` plays what a test
+//! tells it. Nothing outside this folder assumes Docker: an *instance* is a container here, and
+//! may be a process, a service or a pod elsewhere.
+
+mod docker;
+mod types;
+
+pub use docker::DockerEngine;
+pub use types::{
+    BuildError, BuildOrder, BuildStep, End, EngineError, EngineEvent, Found, HostFacts, ImageFacts,
+    InstanceFile, InstanceName, InstancePlan, InstanceState, Quotas,
+};
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use std::time::Duration;
+
+/// What a host can do for the manager. Every verb may be called again after a failure or a crash
+/// and then goes on where it stood: the name of an instance is its identity.
+#[async_trait]
+pub trait Engine: Send + Sync + 'static {
+    /// Which engine this is. Fails when it does not answer.
+    async fn describe(&self) -> Result<HostFacts, EngineError>;
+
+    /// What the base image `reference` is right now, as text that changes when it changes. Fetches
+    /// it when the host does not have it.
+    async fn base_identity(&self, reference: &str) -> Result<String, EngineError>;
+
+    /// The image with this tag, if the host has it.
+    async fn image(&self, tag: &str) -> Result<Option<ImageFacts>, EngineError>;
+
+    /// Builds and tags an image; `progress` is called for each step and line. Dropping the future
+    /// ends the build.
+    async fn build(
+        &self,
+        order: BuildOrder,
+        progress: &(dyn Fn(BuildStep) + Send + Sync),
+    ) -> Result<ImageFacts, BuildError>;
+
+    /// Takes a tag away, and the image with it when it was the last. One that is gone is fine; one
+    /// that an instance uses is refused by the engine.
+    async fn remove_image(&self, tag: &str) -> Result<(), EngineError>;
+
+    /// Makes sure that the network for workers is there.
+    async fn ensure_network(&self, name: &str) -> Result<(), EngineError>;
+
+    /// Makes an instance that does not run yet. One of the same name that is there already is
+    /// taken as it is.
+    async fn create(&self, plan: &InstancePlan) -> Result<(), EngineError>;
+
+    /// Puts files into an instance that does not run.
+    async fn put_files(
+        &self,
+        name: &InstanceName,
+        files: &[InstanceFile],
+    ) -> Result<(), EngineError>;
+
+    /// Starts an instance. One that runs already is fine.
+    async fn start(&self, name: &InstanceName) -> Result<(), EngineError>;
+
+    /// Asks an instance to end, and kills it after `grace`. One that is gone is fine.
+    async fn stop(&self, name: &InstanceName, grace: Duration) -> Result<(), EngineError>;
+
+    /// Removes an instance with everything that belongs to it alone, running or not. One that is
+    /// gone is fine.
+    async fn remove(&self, name: &InstanceName) -> Result<(), EngineError>;
+
+    /// What is known about one instance, if it is there.
+    async fn inspect(&self, name: &InstanceName) -> Result<Option<Found>, EngineError>;
+
+    /// Every instance that carries all of these labels, running or not.
+    async fn list(&self, labels: &[(String, String)]) -> Result<Vec<Found>, EngineError>;
+
+    /// What happens to instances that carry these labels, from now on. The stream ends when the
+    /// connection does; then list again, since events may have been missed.
+    fn watch(&self, labels: &[(String, String)]) -> BoxStream<'static, EngineEvent>;
+}

@@ -1,0 +1,77 @@
+//! What the manager writes on every instance: the memory of what exists.
+
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use worker_protocol::{Create, WorkerId};
+
+/// The installation that made it.
+pub const NAMESPACE: &str = "io.worker-manager.namespace";
+/// The worker's id.
+pub const WORKER: &str = "io.worker-manager.worker";
+const REQUEST: &str = "io.worker-manager.request";
+const CORRELATION: &str = "io.worker-manager.correlation";
+const CREATED: &str = "io.worker-manager.created";
+/// The image: of an instance its tag, of an image its hash.
+pub const IMAGE: &str = "io.worker-manager.image";
+/// The wish without secrets and without long texts.
+const SPEC: &str = "io.worker-manager.spec";
+
+/// What labels tell about a worker.
+pub struct Known {
+    /// Its id.
+    pub id: WorkerId,
+    /// The request that made it.
+    pub request_id: String,
+    /// The caller's id.
+    pub correlation_id: Option<String>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// The tag of its image.
+    pub image: String,
+    /// The wish, as far as it is written.
+    pub spec: Create,
+}
+
+impl Known {
+    /// As labels.
+    #[must_use]
+    pub fn write(&self, namespace: &str) -> BTreeMap<String, String> {
+        let mut labels = BTreeMap::from([
+            (NAMESPACE.to_owned(), namespace.to_owned()),
+            (WORKER.to_owned(), self.id.to_string()),
+            (REQUEST.to_owned(), self.request_id.clone()),
+            (CREATED.to_owned(), self.created_at.to_string()),
+            (IMAGE.to_owned(), self.image.clone()),
+            (SPEC.to_owned(), spec_text(&self.spec)),
+        ]);
+        if let Some(id) = &self.correlation_id {
+            labels.insert(CORRELATION.to_owned(), id.clone());
+        }
+        labels
+    }
+}
+
+/// A wish as labels and records hold it.
+#[must_use]
+pub fn spec_text(spec: &Create) -> String {
+    serde_json::to_string(spec).unwrap_or_default()
+}
+
+/// The worker that labels name.
+#[must_use]
+pub fn worker_id(labels: &BTreeMap<String, String>) -> Option<WorkerId> {
+    WorkerId::parse(labels.get(WORKER)?).ok()
+}
+
+/// Reads labels back; none, when they are not of this program.
+#[must_use]
+pub fn read(labels: &BTreeMap<String, String>) -> Option<Known> {
+    Some(Known {
+        id: worker_id(labels)?,
+        request_id: labels.get(REQUEST)?.clone(),
+        correlation_id: labels.get(CORRELATION).cloned(),
+        created_at: labels.get(CREATED)?.parse().ok()?,
+        image: labels.get(IMAGE)?.clone(),
+        spec: serde_json::from_str(labels.get(SPEC)?).ok()?,
+    })
+}

@@ -1,0 +1,16 @@
+//! Redis: the only folder that names the client library.
+//!
+//! [`connect`] gives connections; [`read`] takes commands; [`write`] gives replies, records and
+//! events; [`worker`] opens and closes a worker's own keys; [`follow`] is for clients.
+
+mod connect;
+mod follow;
+mod read;
+mod worker;
+mod write;
+
+pub use connect::{Store, StoreError};
+pub use follow::{Follower, Seen};
+pub use read::{CommandReader, Delivered};
+pub use worker::{OpenWorker, Tail};
+pub use write::Retention;

@@ -1,0 +1,283 @@
+//! A worker's own keys: opened before it starts, closed when it is gone.
+
+use redis::streams::StreamRangeReply;
+use redis::{RedisResult, Value};
+use std::collections::BTreeMap;
+use worker_protocol::boot::{BootKeys, RedisAccess};
+use worker_protocol::key::INPUT_GROUP;
+use worker_protocol::{Output, OutputKind, Pulse, Secret, Source, WorkerId};
+
+use super::connect::{Store, StoreError, texts};
+use crate::driver::RememberedWorker;
+
+/// How much of an output is looked at when a worker has ended.
+const TAIL: usize = 64;
+/// The most bytes of a final text that a reply carries.
+const RESULT_LIMIT: usize = 256 << 10;
+
+/// What a worker's wrapper needs to reach Redis.
+pub struct OpenWorker {
+    /// The user that may touch this worker's keys, and nothing else.
+    pub access: RedisAccess,
+    /// The keys.
+    pub keys: BootKeys,
+}
+
+/// The end of a worker's output.
+#[derive(Debug, Default, PartialEq)]
+pub struct Tail {
+    /// Whether the wrapper said how the agent ended.
+    pub has_exit: bool,
+    /// The number of the last entry.
+    pub seq: u64,
+    /// The final text.
+    pub result: Option<String>,
+}
+
+impl Store {
+    /// Makes a worker's consumer group and its Redis user. May be done again: the user then gets a
+    /// new password.
+    ///
+    /// # Errors
+    /// When Redis does not answer, or does not let this program make users.
+    pub async fn open_worker(
+        &self,
+        id: WorkerId,
+        workers_url: &str,
+    ) -> Result<OpenWorker, StoreError> {
+        let keys = BootKeys {
+            input: self.keys.input(id),
+            output: self.keys.output(id),
+            heartbeat: self.keys.heartbeat(id),
+        };
+        let access = RedisAccess {
+            url: workers_url.to_owned(),
+            username: self.keys.worker_name(id),
+            password: Secret::new(new_password()),
+        };
+        let mut connection = self.short().await?;
+        let mut pipe = redis::pipe();
+        pipe.cmd("XGROUP").arg("CREATE").arg(&keys.input).arg(INPUT_GROUP).arg("0").arg("MKSTREAM");
+        pipe.cmd("ACL").arg("SETUSER").arg(&access.username);
+        for rule in rules(&access, &keys) {
+            pipe.arg(rule);
+        }
+        let answers: Vec<RedisResult<Value>> = pipe
+            .ignore_errors()
+            .query_async(&mut connection)
+            .await
+            .map_err(StoreError::during("make a worker's streams"))?;
+        for answer in answers {
+            match answer {
+                Err(error) if !is_repetition(&error) => {
+                    return Err(StoreError::during("make a worker's streams and user")(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(OpenWorker { access, keys })
+    }
+
+    /// Takes a worker's user away; it is cut off at once.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn close_worker(&self, id: WorkerId) -> Result<(), StoreError> {
+        let mut connection = self.short().await?;
+        let _: i64 = redis::cmd("ACL")
+            .arg("DELUSER")
+            .arg(self.keys.worker_name(id))
+            .query_async(&mut connection)
+            .await
+            .map_err(StoreError::during("remove a worker's user"))?;
+        Ok(())
+    }
+
+    /// The wrapper's last sign of life.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn pulse(&self, id: WorkerId) -> Result<Option<Pulse>, StoreError> {
+        let mut connection = self.short().await?;
+        let text: Option<String> = redis::cmd("GET")
+            .arg(self.keys.heartbeat(id))
+            .query_async(&mut connection)
+            .await
+            .map_err(StoreError::during("read a heartbeat"))?;
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+    }
+
+    /// The end of a worker's output.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn tail(&self, id: WorkerId) -> Result<Tail, StoreError> {
+        let mut connection = self.short().await?;
+        let reply: StreamRangeReply = redis::cmd("XREVRANGE")
+            .arg(self.keys.output(id))
+            .arg("+")
+            .arg("-")
+            .arg("COUNT")
+            .arg(TAIL)
+            .query_async(&mut connection)
+            .await
+            .map_err(StoreError::during("read the end of an output"))?;
+        let entries: Vec<_> = reply.ids.iter().map(texts).collect();
+        Ok(summarise(&entries))
+    }
+
+    /// Tells the readers of a worker's output that it ended, in place of a wrapper that could not.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn report_exit(
+        &self,
+        id: WorkerId,
+        seq: u64,
+        exit: &Output,
+        now: jiff::Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut connection = self.short().await?;
+        let mut command = redis::cmd("XADD");
+        command.arg(self.keys.output(id)).arg("*");
+        for (name, value) in exit.to_entry(seq, now) {
+            command.arg(name).arg(value);
+        }
+        let _: String = command
+            .query_async(&mut connection)
+            .await
+            .map_err(StoreError::during("report a worker's end"))?;
+        Ok(())
+    }
+
+    /// The records of all workers that had not been removed.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn remembered(&self) -> Result<Vec<RememberedWorker>, StoreError> {
+        let mut connection = self.short().await?;
+        let ids: Vec<String> = redis::cmd("ZRANGE")
+            .arg(self.keys.index())
+            .arg(0)
+            .arg(-1)
+            .query_async(&mut connection)
+            .await
+            .map_err(StoreError::during("read the index of workers"))?;
+        let ids: Vec<_> = ids.iter().filter_map(|id| WorkerId::parse(id).ok()).collect();
+        let mut pipe = redis::pipe();
+        for id in &ids {
+            pipe.hgetall(self.keys.worker(*id));
+        }
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let records: Vec<BTreeMap<String, String>> = pipe
+            .query_async(&mut connection)
+            .await
+            .map_err(StoreError::during("read the records of workers"))?;
+        let pairs = ids.into_iter().zip(records);
+        Ok(pairs.map(|(id, fields)| RememberedWorker { id, fields }).collect())
+    }
+}
+
+/// What a worker's user may do: read its input, write its output, show that it lives. Each rule
+/// names whole keys, so that no pattern can reach further.
+fn rules(access: &RedisAccess, keys: &BootKeys) -> Vec<String> {
+    let mut rules = vec![
+        "reset".to_owned(),
+        "on".to_owned(),
+        format!(">{}", access.password.reveal()),
+        "-@all".to_owned(),
+        "+ping".to_owned(),
+    ];
+    // The library selects a database only when it is not the first.
+    if url::Url::parse(&access.url).is_ok_and(|url| !matches!(url.path(), "" | "/" | "/0")) {
+        rules.push("+select".to_owned());
+    }
+    rules.push(format!("(-@all +xreadgroup +xack +xtrim +xpending ~{})", keys.input));
+    rules.push(format!("(-@all +xadd +xrevrange ~{})", keys.output));
+    rules.push(format!("(-@all +set ~{})", keys.heartbeat));
+    rules
+}
+
+/// 244 random bits.
+fn new_password() -> String {
+    format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple())
+}
+
+/// The group is there already.
+fn is_repetition(error: &redis::RedisError) -> bool {
+    error.code() == Some("BUSYGROUP")
+}
+
+/// Newest entry first.
+fn summarise(entries: &[BTreeMap<String, String>]) -> Tail {
+    let outputs: Vec<_> = entries.iter().filter_map(Output::from_entry).collect();
+    let seq = entries.first().and_then(|entry| entry.get("seq")?.parse().ok()).unwrap_or(0);
+    let has_exit = outputs.first().is_some_and(|output| output.kind == OutputKind::Exit);
+    let final_text = outputs
+        .iter()
+        .find(|output| output.kind == OutputKind::TurnCompleted && !output.content.is_empty())
+        .map(|output| output.content.clone());
+    let printed = || {
+        let lines: Vec<_> = outputs
+            .iter()
+            .rev()
+            .filter(|output| output.kind == OutputKind::Stdout && output.source == Source::Agent)
+            .map(|output| output.content.as_str())
+            .collect();
+        (!lines.is_empty()).then(|| lines.join("\n"))
+    };
+    let mut result = final_text.or_else(printed);
+    if let Some(text) = &mut result {
+        let end = text.floor_char_boundary(RESULT_LIMIT);
+        text.truncate(end);
+    }
+    Tail { has_exit, seq, result }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(kind: OutputKind, text: &str, seq: u64) -> BTreeMap<String, String> {
+        Output::new(kind, Source::Agent, text)
+            .to_entry(seq, jiff::Timestamp::UNIX_EPOCH)
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
+    }
+
+    #[test]
+    fn the_final_text_is_the_last_turns() {
+        let tail = summarise(&[
+            entry(OutputKind::Exit, "exit 0", 3),
+            entry(OutputKind::TurnCompleted, "hello", 2),
+            entry(OutputKind::Stdout, "noise", 1),
+        ]);
+        assert_eq!(tail, Tail { has_exit: true, seq: 3, result: Some("hello".to_owned()) });
+    }
+
+    #[test]
+    fn a_program_without_turns_has_its_lines_as_result() {
+        let tail = summarise(&[
+            entry(OutputKind::Stdout, "b", 3),
+            entry(OutputKind::Stdout, "a", 2),
+            entry(OutputKind::TurnCompleted, "", 1),
+        ]);
+        assert_eq!(tail, Tail { has_exit: false, seq: 3, result: Some("a\nb".to_owned()) });
+    }
+
+    #[test]
+    fn a_worker_reaches_its_own_keys_by_whole_names() {
+        let access = RedisAccess {
+            url: "redis://redis:6379/2".into(),
+            username: "w".into(),
+            password: Secret::new("p"),
+        };
+        let keys = BootKeys { input: "i".into(), output: "o".into(), heartbeat: "h".into() };
+        let rules = rules(&access, &keys);
+        assert!(rules.iter().all(|rule| !rule.contains('*')));
+        assert!(rules.contains(&"+select".to_owned()));
+    }
+}

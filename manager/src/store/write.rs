@@ -1,0 +1,257 @@
+//! Writing replies, records and events.
+
+use redis::{Pipeline, Value as RedisValue};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use worker_protocol::key::COMMAND_GROUP;
+use worker_protocol::reply::plain;
+use worker_protocol::{ErrorKind, Header, Problem, Pulse, Reply, WorkerId};
+
+use super::connect::{Store, StoreError};
+use crate::driver::Settled;
+
+/// How much is kept of what this system writes, and for how long.
+#[derive(Clone, Debug)]
+pub struct Retention {
+    /// Entries of the commands stream, before what is acknowledged is trimmed.
+    pub commands: usize,
+    /// Entries of the replies stream, roughly.
+    pub responses: usize,
+    /// Entries of the events stream, roughly.
+    pub events: usize,
+    /// How long a reply list waits to be read.
+    pub reply_list: Duration,
+    /// How long a request's reply is remembered.
+    pub requests: Duration,
+    /// How long record and output of a worker that is gone are kept.
+    pub farewell: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        const HOUR: Duration = Duration::from_secs(3600);
+        Self {
+            commands: 10_000,
+            responses: 10_000,
+            events: 10_000,
+            reply_list: HOUR,
+            requests: 24 * HOUR,
+            farewell: 24 * HOUR,
+        }
+    }
+}
+
+/// Writes a reply once for each entry, however often it is tried: the field `entry:<id>` of the
+/// request's hash says that this entry was answered.
+const REPLY: &str = r"
+if redis.call('HSETNX', KEYS[1], 'entry:' .. ARGV[1], '1') == 1 then
+  redis.call('HSETNX', KEYS[1], 'reply', ARGV[2])
+  redis.call('EXPIRE', KEYS[1], ARGV[3])
+  local fields = cjson.decode(ARGV[4])
+  redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[5], '*', unpack(fields))
+  if ARGV[6] ~= '' then
+    redis.call('RPUSH', ARGV[6], ARGV[2])
+    redis.call('EXPIRE', ARGV[6], ARGV[7])
+  end
+end
+if ARGV[8] ~= '' then redis.call('XACK', KEYS[3], ARGV[8], ARGV[1]) end
+return redis.status_reply('OK')";
+
+const FIRST_PROMPT: &str = r"
+if redis.call('HSETNX', KEYS[1], 'prompted', '1') == 1 then
+  redis.call('EXPIRE', KEYS[1], ARGV[2])
+  redis.call('XADD', KEYS[2], '*', 'prompt', ARGV[1])
+end
+return redis.status_reply('OK')";
+
+/// Several writes that become visible together.
+pub(crate) struct Batch<'a> {
+    store: &'a Store,
+    pipe: Pipeline,
+}
+
+impl Store {
+    /// Begins a batch.
+    pub(crate) fn batch(&self) -> Batch<'_> {
+        let mut pipe = redis::pipe();
+        pipe.atomic();
+        Batch { store: self, pipe }
+    }
+
+    /// What `status` tells: the record, with the wrapper's last sign of life.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub(crate) async fn told(
+        &self,
+        id: WorkerId,
+    ) -> Result<Result<Map<String, Value>, Problem>, StoreError> {
+        let mut pipe = redis::pipe();
+        pipe.hgetall(self.keys.worker(id)).get(self.keys.heartbeat(id));
+        let mut connection = self.short().await?;
+        let (record, pulse): (BTreeMap<String, String>, Option<String>) = pipe
+            .query_async(&mut connection)
+            .await
+            .map_err(StoreError::during("read a worker's record"))?;
+        if record.is_empty() {
+            let message = format!("no worker has the id {id}, and none has had it lately");
+            return Ok(Err(Problem::new(ErrorKind::UnknownWorker, message)));
+        }
+        let pulse = pulse.and_then(|text| serde_json::from_str::<Pulse>(&text).ok());
+        Ok(Ok(record_content(record, pulse)))
+    }
+}
+
+/// The record as the content of a reply: numbers as numbers, without what is the manager's own.
+fn record_content(record: BTreeMap<String, String>, pulse: Option<Pulse>) -> Map<String, Value> {
+    let typed = |name: &str, text: String| match name {
+        "exit_code" | "turns" | "cost_usd" | "oom_killed" | "labels" => {
+            serde_json::from_str(&text).unwrap_or(Value::String(text))
+        }
+        _ => Value::String(text),
+    };
+    let own = ["spec", "request_id", "correlation_id"];
+    let mut content: Map<_, _> = record
+        .into_iter()
+        .filter(|(name, _)| !own.contains(&name.as_str()))
+        .map(|(name, text)| (name.clone(), typed(&name, text)))
+        .collect();
+    if let Some(pulse) = pulse {
+        content.insert("turns".to_owned(), pulse.turns.into());
+        content.insert("cost_usd".to_owned(), pulse.cost_usd.into());
+        if let Some(at) = pulse.last_activity_at {
+            content.insert("last_activity_at".to_owned(), at.into());
+        }
+    }
+    content
+}
+
+impl Batch<'_> {
+    /// Adds a reply.
+    pub(crate) fn reply(&mut self, header: &Header, reply: &Reply, settled: Settled) {
+        let keys = &self.store.keys;
+        let keep = &self.store.retention;
+        let entry: Vec<String> = reply
+            .to_entry(header.form)
+            .into_iter()
+            .flat_map(|(name, value)| [name, value])
+            .collect();
+        self.pipe
+            .cmd("EVAL")
+            .arg(REPLY)
+            .arg(3)
+            .arg(keys.request(&header.request_id))
+            .arg(keys.responses())
+            .arg(keys.commands())
+            .arg(&header.entry_id)
+            .arg(reply.to_json())
+            .arg(keep.requests.as_secs())
+            .arg(Value::from(entry).to_string())
+            .arg(keep.responses)
+            .arg(header.reply_to.as_deref().unwrap_or_default())
+            .arg(keep.reply_list.as_secs())
+            .arg(if settled == Settled::Yes { COMMAND_GROUP } else { "" })
+            .ignore();
+    }
+
+    /// Sets fields of a record; null takes one away. A record that is new stands in the index.
+    pub(crate) fn record(&mut self, id: WorkerId, fields: &Map<String, Value>) {
+        let key = self.store.keys.worker(id);
+        for (name, value) in fields {
+            if value.is_null() {
+                self.pipe.hdel(&key, name).ignore();
+            } else {
+                self.pipe.hset(&key, name, plain(value)).ignore();
+            }
+        }
+        if let Some(Value::String(created)) = fields.get("created_at") {
+            let at = created.parse::<jiff::Timestamp>().map(|at| at.as_millisecond());
+            let score = at.unwrap_or_default();
+            self.pipe.zadd(self.store.keys.index(), id.to_string(), score).ignore();
+        }
+    }
+
+    /// A worker is gone: out of the index, and what it leaves behind expires.
+    pub(crate) fn farewell(&mut self, id: WorkerId) {
+        let keys = &self.store.keys;
+        let seconds = i64::try_from(self.store.retention.farewell.as_secs()).unwrap_or(i64::MAX);
+        self.pipe.zrem(keys.index(), id.to_string()).ignore();
+        for key in [keys.worker(id), keys.output(id), keys.input(id)] {
+            self.pipe.expire(key, seconds).ignore();
+        }
+        self.pipe.del(keys.heartbeat(id)).ignore();
+    }
+
+    /// Adds an entry to the events stream.
+    pub(crate) fn event(&mut self, fields: &Map<String, Value>) {
+        let keep = self.store.retention.events;
+        let command = self.pipe.cmd("XADD");
+        command.arg(self.store.keys.events()).arg("MAXLEN").arg("~").arg(keep).arg("*");
+        for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
+            command.arg(name).arg(plain(value));
+        }
+        command.ignore();
+    }
+
+    /// Adds an entry that could not be understood: who sent it and why it failed, never its body,
+    /// which may hold secrets.
+    pub(crate) fn dead(&mut self, header: &Header, problem: &Problem, now: jiff::Timestamp) {
+        let keep = self.store.retention.events;
+        self.pipe
+            .cmd("XADD")
+            .arg(self.store.keys.dead())
+            .arg("MAXLEN")
+            .arg("~")
+            .arg(keep)
+            .arg("*")
+            .arg(&["entry_id", &header.entry_id])
+            .arg(&["request_id", &header.request_id])
+            .arg(&["command", &header.command])
+            .arg(&["error", problem.kind.as_str()])
+            .arg(&["message", &problem.message])
+            .arg(&["timestamp", &worker_protocol::rfc3339(now)])
+            .ignore();
+    }
+
+    /// Acknowledges a command.
+    pub(crate) fn acknowledge(&mut self, entry_id: &str) {
+        self.pipe.xack(self.store.keys.commands(), COMMAND_GROUP, &[entry_id]).ignore();
+    }
+
+    /// An image is used now.
+    pub(crate) fn touch(&mut self, hash: &str, now: jiff::Timestamp) {
+        self.pipe.zadd(self.store.keys.images(), hash, now.as_second()).ignore();
+    }
+
+    /// What is known about an image that was built.
+    pub(crate) fn image(&mut self, hash: &str, fields: &Map<String, Value>) {
+        for (name, value) in fields {
+            self.pipe.hset(self.store.keys.image(hash), name, plain(value)).ignore();
+        }
+    }
+
+    /// Puts the first prompt into a worker's input: once for the request, however often tried.
+    pub(crate) fn first_prompt(&mut self, request_id: &str, id: WorkerId, prompt: &str) {
+        self.pipe
+            .cmd("EVAL")
+            .arg(FIRST_PROMPT)
+            .arg(2)
+            .arg(self.store.keys.request(request_id))
+            .arg(self.store.keys.input(id))
+            .arg(prompt)
+            .arg(self.store.retention.requests.as_secs())
+            .ignore();
+    }
+
+    /// Writes it all.
+    pub(crate) async fn write(&self) -> Result<(), StoreError> {
+        let mut connection = self.store.short().await?;
+        let _: RedisValue = self
+            .pipe
+            .query_async(&mut connection)
+            .await
+            .map_err(StoreError::during("write replies and records"))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,48 @@
+//! What the manager knows: its workers, the builds under way, the requests in flight.
+//!
+//! One task owns the [`World`]; [`crate::driver`] changes it, one event at a time. Nothing here
+//! waits, asks or reads a clock.
+
+pub mod build;
+pub mod request;
+pub mod worker;
+
+pub use build::Build;
+pub use request::{Known, Requests};
+pub use worker::{Ended, Evidence, Image, Origin, Stage, StepKind, Until, Waiting, Wish, Worker};
+
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use worker_protocol::WorkerId;
+
+use crate::image::ImageHash;
+
+/// Everything that decisions are made from.
+#[derive(Default)]
+pub struct World {
+    /// Every worker that exists or is wanted. A worker leaves when its removal is done.
+    pub workers: BTreeMap<WorkerId, Worker>,
+    /// Builds under way, one for each image, and who waits for them.
+    pub builds: BTreeMap<ImageHash, Build>,
+    /// Workers that were removed lately, and when: the engine's answer to an older question may
+    /// still name them.
+    pub gone: BTreeMap<WorkerId, Timestamp>,
+    /// Requests that were seen and are not answered, or were answered lately.
+    pub requests: Requests,
+}
+
+impl World {
+    /// How many workers there are in each state, for `ping`: starting, running, ended.
+    #[must_use]
+    pub fn census(&self) -> (usize, usize, usize) {
+        let mut count = (0, 0, 0);
+        for worker in self.workers.values() {
+            match worker.stage {
+                Stage::Running { .. } => count.1 += 1,
+                Stage::Broken(_) | Stage::Ended(_) | Stage::Removed(_) => count.2 += 1,
+                Stage::Wanted | Stage::Building { .. } | Stage::Imaged { .. } => count.0 += 1,
+            }
+        }
+        count
+    }
+}

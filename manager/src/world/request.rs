@@ -1,0 +1,114 @@
+//! Requests: the same one never acts twice and is always answered.
+
+use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
+use worker_protocol::{Header, Reply};
+
+/// How long an answer is remembered here. It lies in Redis for much longer; this only bridges the
+/// time between deciding on a reply and its being written.
+const REMEMBERED: SignedDuration = SignedDuration::from_secs(300);
+
+/// What is known of a request that came again.
+#[derive(Debug, PartialEq)]
+pub enum Known {
+    /// Never seen, as far as memory reaches.
+    No,
+    /// It is being worked on; the header now waits for the same reply.
+    InFlight,
+    /// This very entry is being worked on or was answered: it was only delivered again.
+    SameEntry,
+    /// It was answered, with this.
+    Answered(Reply),
+}
+
+/// Requests in flight, and the latest answers.
+#[derive(Default)]
+pub struct Requests {
+    by_id: BTreeMap<String, Request>,
+}
+
+struct Request {
+    entries: Vec<String>,
+    waiting: Vec<Header>,
+    answer: Option<(Reply, Timestamp)>,
+}
+
+impl Requests {
+    /// Notes that a command arrived, and tells what is known of its request.
+    pub fn arrived(&mut self, header: &Header) -> Known {
+        let Some(request) = self.by_id.get_mut(&header.request_id) else {
+            let request = Request {
+                entries: vec![header.entry_id.clone()],
+                waiting: Vec::new(),
+                answer: None,
+            };
+            self.by_id.insert(header.request_id.clone(), request);
+            return Known::No;
+        };
+        if request.entries.contains(&header.entry_id) {
+            return Known::SameEntry;
+        }
+        request.entries.push(header.entry_id.clone());
+        match &request.answer {
+            Some((reply, _)) => Known::Answered(reply.clone()),
+            None => {
+                request.waiting.push(header.clone());
+                Known::InFlight
+            }
+        }
+    }
+
+    /// Notes the answer, and gives the other entries that asked for the same.
+    pub fn answered(&mut self, request_id: &str, reply: &Reply, now: Timestamp) -> Vec<Header> {
+        let Some(request) = self.by_id.get_mut(request_id) else { return Vec::new() };
+        request.answer = Some((reply.clone(), now));
+        std::mem::take(&mut request.waiting)
+    }
+
+    /// Forgets old answers.
+    pub fn forget_old(&mut self, now: Timestamp) {
+        self.by_id.retain(|_, request| match request.answer {
+            Some((_, at)) => now.duration_since(at) < REMEMBERED,
+            None => true,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use worker_protocol::{Keys, parse_command};
+
+    fn header(entry: &str) -> Header {
+        let pairs = [("command", "ping"), ("request_id", "r1")]
+            .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+        parse_command(entry, &pairs, &Keys::new("worker").unwrap()).0
+    }
+
+    fn reply() -> Reply {
+        Reply::ok(&header("1-0"), Timestamp::UNIX_EPOCH, serde_json::Map::new())
+    }
+
+    #[test]
+    fn a_request_that_comes_again_waits_for_the_same_reply() {
+        let mut requests = Requests::default();
+        assert_eq!(requests.arrived(&header("1-0")), Known::No);
+        assert_eq!(requests.arrived(&header("1-0")), Known::SameEntry);
+        assert_eq!(requests.arrived(&header("2-0")), Known::InFlight);
+        let waiting = requests.answered("r1", &reply(), Timestamp::UNIX_EPOCH);
+        assert_eq!(waiting, [header("2-0")]);
+        assert_eq!(requests.arrived(&header("3-0")), Known::Answered(reply()));
+    }
+
+    #[test]
+    fn only_answers_are_forgotten() {
+        let mut requests = Requests::default();
+        requests.arrived(&header("1-0"));
+        let late = Timestamp::from_second(10_000).unwrap();
+        requests.forget_old(late);
+        assert_eq!(requests.arrived(&header("2-0")), Known::InFlight);
+        requests.answered("r1", &reply(), Timestamp::UNIX_EPOCH);
+        requests.forget_old(late);
+        assert_eq!(requests.arrived(&header("3-0")), Known::No);
+    }
+}

@@ -1,0 +1,302 @@
+//! One worker: what is wanted of it, and how far it is.
+//!
+//! ```text
+//!            resolve          build            launch             ends by itself
+//!   Wanted ──────────► Building ─────► Imaged ───────► Running ─────────────────► Ended
+//!      │    image known    │              │                │                        │
+//!      └─── image there ───┼──────────────┘ a step fails   │                        │
+//!                          └───────┬──────► Broken         │  wish: Gone            │
+//!                                  ▼          │ remove     ▼ remove                 ▼ remove
+//!                                  └──────────┴────────► Removed ◄──────────────────┘
+//! ```
+//!
+//! The wish is what a client wants, the stage is what is so. [`Worker::next`] compares the two and
+//! names the one step to take; nothing else starts a step.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use worker_protocol::command::Force;
+use worker_protocol::create::Life;
+use worker_protocol::{Create, Header, Problem, Pulse, Status, WorkerId, rfc3339};
+
+use crate::image::{ImageHash, Rendered};
+
+/// One worker.
+pub struct Worker {
+    /// Its id.
+    pub id: WorkerId,
+    /// What was asked for.
+    pub spec: Arc<Create>,
+    /// How the manager came to know it.
+    pub origin: Origin,
+    /// The request that made it.
+    pub request_id: String,
+    /// The caller's id for whatever this belongs to.
+    pub correlation_id: Option<String>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// What is wanted of it.
+    pub wish: Wish,
+    /// How far it is.
+    pub stage: Stage,
+    /// Since when.
+    pub since: Timestamp,
+    /// The step under way.
+    pub busy: Option<StepKind>,
+    /// After a removal that failed: not before this.
+    pub not_before: Option<Timestamp>,
+    /// Who waits for a reply.
+    pub waiting: Vec<Waiting>,
+    /// Entries of `create` that are acknowledged once the worker no longer depends on them.
+    pub unacknowledged: Vec<String>,
+}
+
+/// How the manager came to know a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// By its `create`: everything about it is known.
+    Asked,
+    /// By its labels, after a restart: secrets and texts are not known.
+    Adopted,
+}
+
+/// What is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// It is to run.
+    Run,
+    /// It is to go.
+    Gone(Force),
+}
+
+/// An image, ready or to be built.
+#[derive(Clone)]
+pub struct Image {
+    /// Its name on the engine.
+    pub tag: String,
+    /// Its hash.
+    pub hash: ImageHash,
+}
+
+/// What is so.
+pub enum Stage {
+    /// Accepted.
+    Wanted,
+    /// Waits for the build of its image.
+    Building {
+        /// Which.
+        image: Image,
+        /// What a build needs.
+        rendered: Arc<Rendered>,
+    },
+    /// Its image is there.
+    Imaged {
+        /// Which.
+        image: Image,
+    },
+    /// Its wrapper runs.
+    Running {
+        /// Its image.
+        image: String,
+        /// Its address on the workers' network.
+        ip_address: Option<String>,
+        /// Since when.
+        started_at: Option<Timestamp>,
+    },
+    /// A step failed; what is left of it has to go.
+    Broken(Ended),
+    /// It ended by itself; its instance is kept.
+    Ended(Ended),
+    /// Nothing is left of it.
+    Removed(Ended),
+}
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    /// `STOPPED` or `FAILED`.
+    pub status: Status,
+    /// In a word or two.
+    pub reason: String,
+    /// What the caller is told, when it did not get as far as running.
+    pub problem: Option<Problem>,
+    /// What was seen of it.
+    pub evidence: Evidence,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What is kept of a worker that ended.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evidence {
+    /// Exit code of the wrapper.
+    pub exit_code: Option<i64>,
+    /// Whether the kernel killed something in it for want of memory.
+    pub oom_killed: bool,
+    /// The wrapper's last sign of life.
+    pub pulse: Option<Pulse>,
+    /// The final text, for `wait done`.
+    pub result: Option<String>,
+}
+
+/// The kinds of steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepKind {
+    /// Find out which image it needs, and whether it is there.
+    Resolve,
+    /// Make and start its instance.
+    Launch,
+    /// Find out how it ended.
+    Autopsy,
+    /// Take away what it consists of.
+    Remove(Force),
+}
+
+/// Somebody who waits for a reply.
+pub struct Waiting {
+    /// Who.
+    pub header: Header,
+    /// For what.
+    pub until: Until,
+}
+
+/// When a reply is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// The worker runs, or failed to.
+    Running,
+    /// The worker has ended.
+    Done,
+    /// The worker is gone.
+    Gone,
+}
+
+impl Worker {
+    /// The step to take now, if none is under way and one is to be taken.
+    #[must_use]
+    pub fn next(&self, now: Timestamp) -> Option<StepKind> {
+        if self.busy.is_some() || self.not_before.is_some_and(|at| now < at) {
+            return None;
+        }
+        match (self.wish, &self.stage) {
+            (_, Stage::Removed(_)) => None,
+            (Wish::Gone(force), _) => Some(StepKind::Remove(force)),
+            (Wish::Run, Stage::Broken(_)) => Some(StepKind::Remove(Force::Yes)),
+            // What an adopted worker needs to start is known only to the entry that asked for it.
+            (Wish::Run, Stage::Wanted | Stage::Imaged { .. }) if self.origin == Origin::Adopted => {
+                None
+            }
+            (Wish::Run, Stage::Wanted) => Some(StepKind::Resolve),
+            (Wish::Run, Stage::Imaged { .. }) => Some(StepKind::Launch),
+            (Wish::Run, Stage::Building { .. } | Stage::Running { .. } | Stage::Ended(_)) => None,
+        }
+    }
+
+    /// Goes to another stage.
+    pub fn enter(&mut self, stage: Stage, now: Timestamp) {
+        self.stage = stage;
+        self.since = now;
+    }
+
+    /// The state as clients see it.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        match &self.stage {
+            Stage::Wanted | Stage::Building { .. } | Stage::Imaged { .. } => Status::Starting,
+            Stage::Running { .. } => Status::Running,
+            Stage::Broken(end) | Stage::Ended(end) | Stage::Removed(end) => end.status,
+        }
+    }
+
+    /// More about the state, in a word or two.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        match &self.stage {
+            Stage::Wanted => "accepted",
+            Stage::Building { .. } => "building",
+            Stage::Imaged { .. } => "creating",
+            Stage::Running { .. } if matches!(self.wish, Wish::Gone(_)) => "stopping",
+            Stage::Running { .. } => "running",
+            Stage::Broken(end) | Stage::Ended(end) | Stage::Removed(end) => &end.reason,
+        }
+    }
+
+    /// How it ended, if it did.
+    #[must_use]
+    pub fn end(&self) -> Option<&Ended> {
+        match &self.stage {
+            Stage::Broken(end) | Stage::Ended(end) | Stage::Removed(end) => Some(end),
+            _ => None,
+        }
+    }
+
+    /// Whether it ends by itself.
+    #[must_use]
+    pub fn is_headless(&self) -> bool {
+        self.spec.life == Life::Headless
+    }
+
+    /// The record: what `status` tells. Null takes a field away.
+    #[must_use]
+    pub fn record(&self) -> Map<String, Value> {
+        let mut record = Map::new();
+        let mut set = |name: &str, value: Value| {
+            record.insert(name.to_owned(), value);
+        };
+        set("worker_id", json!(self.id.to_string()));
+        set("status", json!(self.status().as_str()));
+        set("reason", json!(self.reason()));
+        set("agent_type", json!(self.spec.agent_type.as_str()));
+        set("host", json!("local"));
+        set("created_at", json!(rfc3339(self.created_at)));
+        set("request_id", json!(self.request_id));
+        set("correlation_id", json!(self.correlation_id));
+        set("spec", json!(crate::label::spec_text(&self.spec)));
+        if !self.spec.labels.is_empty() {
+            set("labels", json!(self.spec.labels));
+        }
+        match &self.stage {
+            Stage::Building { image, .. } | Stage::Imaged { image } => {
+                set("image", json!(image.tag))
+            }
+            Stage::Running { image, ip_address, started_at } => {
+                set("image", json!(image));
+                set("ip_address", json!(ip_address));
+                set("started_at", json!(started_at.map(rfc3339)));
+            }
+            Stage::Wanted => {}
+            Stage::Broken(end) | Stage::Ended(end) | Stage::Removed(end) => end.add_to(&mut set),
+        }
+        record
+    }
+}
+
+impl Ended {
+    /// A step failed.
+    #[must_use]
+    pub fn broken(reason: &str, problem: Problem, at: Timestamp) -> Self {
+        Self {
+            status: Status::Failed,
+            reason: format!("{reason}: {}", problem.message),
+            problem: Some(problem),
+            evidence: Evidence::default(),
+            at,
+        }
+    }
+
+    fn add_to(&self, set: &mut impl FnMut(&str, Value)) {
+        set("finished_at", json!(rfc3339(self.at)));
+        set("ip_address", Value::Null);
+        let evidence = &self.evidence;
+        if let Some(code) = evidence.exit_code {
+            set("exit_code", json!(code));
+            set("oom_killed", json!(evidence.oom_killed));
+        }
+        if let Some(pulse) = &evidence.pulse {
+            set("turns", json!(pulse.turns));
+            set("cost_usd", json!(pulse.cost_usd));
+            set("last_activity_at", json!(pulse.last_activity_at));
+        }
+    }
+}
