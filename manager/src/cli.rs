@@ -140,7 +140,12 @@ async fn serve_until_stopped(mut raw: RawConfig) -> Result<ExitCode, Error> {
 }
 
 fn log(raw: &RawConfig) -> Result<(), Error> {
-    let filter = tracing_subscriber::EnvFilter::try_new(raw.log.as_deref().unwrap_or("info"))?;
+    let filter = match raw.log.as_deref().unwrap_or("info") {
+        detailed if detailed.contains(['=', ',']) => detailed.to_owned(),
+        // A bare level means this program: libraries log what they are given, byte by byte.
+        level => format!("warn,worker_manager={level}"),
+    };
+    let filter = tracing_subscriber::EnvFilter::try_new(filter)?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match raw.log_format.as_deref() {
         None | Some("text") => log.with_ansi(false).init(),

@@ -65,7 +65,11 @@ pub fn decide(world: &World, catalogue: &Catalogue, question: &Question<'_>) -> 
         }
         (Command::Delete { force, .. }, Some(id)) => decide_delete(world, question, id, *force),
         (Command::Status { .. }, Some(id)) => Decision::Enact(Enactment::Tell(id)),
-        _ => Decision::AlreadySo(about_this_manager(world)),
+        (Command::Ping, _) => Decision::AlreadySo(about_this_manager(world)),
+        (_, None) => Decision::Refuse(Problem::new(
+            ErrorKind::Internal,
+            "the command was passed on without its worker; this is a defect of worker-manager",
+        )),
     }
 }
 

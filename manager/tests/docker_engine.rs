@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use worker_manager::engine::{
     BuildError, BuildOrder, BuildStep, DockerEngine, Engine, EngineError, EngineEvent, Found,
-    InstanceFile, InstanceName, InstancePlan, InstanceState, Quotas,
+    InstanceName, InstancePlan, InstanceState, Quotas,
 };
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -176,46 +176,27 @@ async fn a_build_that_is_dropped_ends_on_the_daemon() {
     .await;
 }
 
-/// The files as the daemon's own tar of them shows: what a listing in the container printed.
-const LIST_FILES: &str = "[\"sh\", \"-c\", \"stat -c '%n %a %u:%g' /etc /run /run/worker \
-     /run/worker/boot.json /opt/new /opt/new/deep/notes.md >/proc/1/fd/1; \
-     test \\\"$(stat -c '%n %a %u:%g' /etc /run /run/worker /run/worker/boot.json /opt/new \
-     /opt/new/deep/notes.md | tr '\\\\n' ' ')\\\" = \\\"$EXPECTED\\\" || exit 9\"]";
-
 #[tokio::test]
-async fn files_are_roots_with_their_modes_and_folders_that_exist_stay_as_they_are() {
+async fn the_first_process_gets_its_input_to_the_end_each_time() {
     on_daemon(|trial| async move {
-        let expected = "/etc 751 7:7 /run 755 0:0 /run/worker 700 0:0 \
-                        /run/worker/boot.json 400 0:0 /opt/new 755 0:0 \
-                        /opt/new/deep/notes.md 644 0:0 ";
-        let lines = format!(
-            "RUN chmod 751 /etc && chown 7:7 /etc\nENV EXPECTED=\"{expected}\"\nCMD {LIST_FILES}"
-        );
-        trial.build(&lines).await.unwrap();
-        trial.engine.create(&trial.plan()).await.unwrap();
-        let file = |path: &str, mode| InstanceFile {
-            path: path.to_owned(),
-            content: b"secret".to_vec(),
-            mode,
-        };
-        let files = [
-            file("/run/worker/boot.json", 0o400),
-            file("/etc/private", 0o400),
-            file("/opt/new/deep/notes.md", 0o644),
-        ];
+        // More than a pipe holds.
+        let input = "secret\n".repeat(100_000);
+        let count = format!("test $(wc -c) = {} || exit 9", input.len());
+        trial.build(&format!("CMD [\"sh\", \"-c\", \"{count}\"]")).await.unwrap();
         let name = &trial.plan().name;
+        trial.engine.create(&trial.plan()).await.unwrap();
         for _ in 0..2 {
-            trial.engine.put_files(name, &files).await.unwrap();
+            // Started again, it gets it again.
+            trial.engine.start(name, input.as_bytes()).await.unwrap();
+            let end = until("the count ended", || async {
+                match trial.found().await?.state {
+                    InstanceState::Ended(end) => Some(end),
+                    _ => None,
+                }
+            })
+            .await;
+            assert_eq!(end.code, 0);
         }
-        trial.engine.start(name).await.unwrap();
-        let end = until("the listing ended", || async {
-            match trial.found().await?.state {
-                InstanceState::Ended(end) => Some(end),
-                _ => None,
-            }
-        })
-        .await;
-        assert_eq!(end.code, 0, "`docker logs {name}` shows the files");
     })
     .await;
 }
@@ -241,8 +222,8 @@ async fn an_instance_goes_through_its_life_and_every_verb_may_come_twice() {
         // The first event shows that the watch has begun; before, it might miss one.
         let (first, ()) = tokio::join!(next(), async {
             until("an event comes", || async {
-                engine.start(&plan.name).await.unwrap();
-                engine.start(&plan.name).await.unwrap();
+                engine.start(&plan.name, b"").await.unwrap();
+                engine.start(&plan.name, b"").await.unwrap();
                 Some(())
             })
             .await;
@@ -267,7 +248,7 @@ async fn an_instance_goes_through_its_life_and_every_verb_may_come_twice() {
         assert_eq!(next().await, EngineEvent::Removed(plan.name.clone()));
         assert_eq!(trial.found().await, None);
         engine.stop(&plan.name, Duration::from_secs(1)).await.unwrap();
-        assert!(engine.start(&plan.name).await.is_err());
+        assert!(engine.start(&plan.name, b"").await.is_err());
     })
     .await;
 }
@@ -278,7 +259,7 @@ async fn many_removals_at_once_all_succeed() {
         trial.build(&format!("CMD {SLEEP}")).await.unwrap();
         let plan = trial.plan();
         trial.engine.create(&plan).await.unwrap();
-        trial.engine.start(&plan.name).await.unwrap();
+        trial.engine.start(&plan.name, b"").await.unwrap();
         let removals = (0..5).map(|_| trial.engine.remove(&plan.name));
         for removed in futures_util::future::join_all(removals).await {
             removed.unwrap();
@@ -298,7 +279,7 @@ async fn what_is_missing_is_named() {
         trial.build(&format!("CMD {SLEEP}")).await.unwrap();
         let lost = InstancePlan { network: format!("{}-net", trial.name), ..plan.clone() };
         let error = match engine.create(&lost).await {
-            Ok(()) => engine.start(&plan.name).await.unwrap_err(),
+            Ok(()) => engine.start(&plan.name, b"").await.unwrap_err(),
             Err(error) => error,
         };
         assert!(matches!(error, EngineError::Refused { .. }), "{error:?}");

@@ -1,4 +1,7 @@
-//! What the manager hands to the wrapper: one file in the container, readable by root alone.
+//! What the manager hands to the wrapper: one document on its stdin.
+//!
+//! So no secret in it stands in an image, in a container's configuration or on a disk, and the
+//! agent, whose stdin is another, has no way to read it.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -9,10 +12,10 @@ use crate::create::Life;
 use crate::id::WorkerId;
 use crate::secret::Secret;
 
-/// Where the file lies in a worker.
-pub const BOOT_PATH: &str = "/run/worker/boot.json";
+/// Where the wrapper reads it, to the end.
+pub const BOOT_PATH: &str = "/dev/stdin";
 
-/// The content of the file.
+/// The document.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Boot {
     /// The worker.
@@ -25,8 +28,21 @@ pub struct Boot {
     pub agent: BootAgent,
     /// Whether the worker ends after its first prompt.
     pub life: Life,
+    /// Files that the wrapper writes before the agent starts.
+    #[serde(default)]
+    pub files: Vec<BootFile>,
     /// Bounds of what the wrapper keeps and writes.
     pub bounds: Bounds,
+}
+
+/// A file for the agent to read: its instructions, outside of its workspace. The folders above it
+/// are made; it belongs to root, and everybody may read it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootFile {
+    /// Absolute.
+    pub path: String,
+    /// Its text.
+    pub text: String,
 }
 
 /// Address and credentials of the worker's own Redis user.
@@ -111,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_is_read_back_and_debug_hides_what_is_secret() {
+    fn the_document_is_read_back_and_debug_hides_what_is_secret() {
         let boot = Boot {
             worker_id: WorkerId::new(),
             redis: RedisAccess {
@@ -133,6 +149,7 @@ mod tests {
                 workspace: "/workspace".into(),
             },
             life: Life::Interactive,
+            files: vec![BootFile { path: "/etc/notes".into(), text: "be brief".into() }],
             bounds: Bounds::default(),
         };
         let text = serde_json::to_string(&boot).unwrap();

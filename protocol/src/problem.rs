@@ -110,11 +110,13 @@ impl fmt::Display for Shown<'_> {
 /// `, did you mean "x"?` when a known name is near, otherwise nothing.
 #[must_use]
 pub fn did_you_mean<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    const NEAR: f64 = 0.75; // one slip in a four-letter word; two in a longer one
+    const NEAR: f64 = 0.6; // one slip in a word of three letters, two in one of five
     let given = given.to_lowercase();
+    let likeness =
+        |name: &str| strsim::normalized_damerau_levenshtein(&given, &name.to_lowercase());
     known
         .into_iter()
-        .map(|name| (strsim::jaro_winkler(&given, &name.to_lowercase()), name))
+        .map(|name| (likeness(name), name))
         .filter(|(likeness, _)| *likeness >= NEAR)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| format!(", did you mean `{name}`?"))
@@ -137,6 +139,7 @@ mod tests {
         let known = ["prompt", "modules", "labels"];
         assert_eq!(did_you_mean("promt", known), ", did you mean `prompt`?");
         assert_eq!(did_you_mean("Module", known), ", did you mean `modules`?");
+        assert_eq!(did_you_mean("GTI", ["CURL", "GIT"]), ", did you mean `GIT`?");
         assert_eq!(did_you_mean("xyzzy", known), "");
     }
 

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
-use worker_protocol::boot::{BOOT_PATH, BootAgent, Bounds};
+use worker_protocol::boot::{BootAgent, BootFile, Bounds};
 use worker_protocol::{Boot, Create, ErrorKind, Problem, Secret, WorkerId};
 
 use super::Hands;
 use crate::driver::{Launch, LaunchOrder};
-use crate::engine::{InstanceFile, InstanceName, InstancePlan, InstanceState, Quotas};
+use crate::engine::{InstanceName, InstancePlan, InstanceState, Quotas};
 use crate::image::AgentTemplate;
 use crate::label::Known;
 use crate::store::{OpenWorker, StoreError};
@@ -35,12 +35,11 @@ pub(super) async fn launch(
         .open_worker(id, &hands.settings.workers_redis_url)
         .await
         .map_err(|error| store_problem(&error))?;
-    let files = files(hands, id, &order.spec, agent, open)?;
+    let boot = boot(hands, id, &order.spec, agent, open)?;
     engine.ensure_network(&hands.settings.network).await.map_err(|error| Problem::from(&error))?;
     let plan = plan(hands, id, order);
     engine.create(&plan).await.map_err(|error| Problem::from(&error))?;
-    engine.put_files(&name, &files).await.map_err(|error| Problem::from(&error))?;
-    engine.start(&name).await.map_err(|error| Problem::from(&error))?;
+    engine.start(&name, &boot).await.map_err(|error| Problem::from(&error))?;
     first_pulse(hands, id, &name).await
 }
 
@@ -123,36 +122,35 @@ fn plan(hands: &Hands, id: WorkerId, order: LaunchOrder) -> InstancePlan {
     }
 }
 
-/// What the worker finds when it starts: the wrapper's own file, and the agent's instructions
-/// outside of the workspace.
-fn files(
+/// What the wrapper is told on its stdin.
+fn boot(
     hands: &Hands,
     id: WorkerId,
     spec: &Create,
     agent: &AgentTemplate,
     open: OpenWorker,
-) -> Result<Vec<InstanceFile>, Problem> {
+) -> Result<Vec<u8>, Problem> {
+    let instructions = spec.instructions.as_ref();
+    let path = &agent.head.instructions;
     let boot = Boot {
         worker_id: id,
         redis: open.access,
         keys: open.keys,
         agent: boot_agent(hands, spec, agent),
         life: spec.life,
+        files: instructions
+            .map(|text| BootFile { path: path.clone(), text: text.clone() })
+            .into_iter()
+            .collect(),
         bounds: Bounds {
             output_entries: hands.settings.output_entries,
             turn_timeout: spec.limits.turn_timeout.or(hands.settings.limits.turn_timeout),
             ..Bounds::default()
         },
     };
-    let content = serde_json::to_vec(&boot).map_err(|error| {
-        Problem::new(ErrorKind::Internal, format!("failed to write the boot file: {error}"))
-    })?;
-    let mut files = vec![InstanceFile { path: BOOT_PATH.to_owned(), content, mode: 0o400 }];
-    if let Some(text) = &spec.instructions {
-        let path = agent.head.instructions.clone();
-        files.push(InstanceFile { path, content: text.clone().into_bytes(), mode: 0o444 });
-    }
-    Ok(files)
+    serde_json::to_vec(&boot).map_err(|error| {
+        Problem::new(ErrorKind::Internal, format!("failed to write the boot document: {error}"))
+    })
 }
 
 fn boot_agent(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> BootAgent {

@@ -7,6 +7,8 @@ mod command;
 mod effects;
 mod observe;
 mod outcome;
+#[cfg(test)]
+mod transcript;
 
 pub use effects::{Effect, Effects, LaunchOrder, Order, Settled, Write};
 

@@ -10,7 +10,7 @@ mod types;
 pub use docker::DockerEngine;
 pub use types::{
     BuildError, BuildOrder, BuildStep, End, EngineError, EngineEvent, Found, HostFacts, ImageFacts,
-    InstanceFile, InstanceName, InstancePlan, InstanceState, Quotas,
+    InstanceName, InstancePlan, InstanceState, Quotas,
 };
 
 use async_trait::async_trait;
@@ -50,15 +50,9 @@ pub trait Engine: Send + Sync + 'static {
     /// taken as it is.
     async fn create(&self, plan: &InstancePlan) -> Result<(), EngineError>;
 
-    /// Puts files into an instance that does not run.
-    async fn put_files(
-        &self,
-        name: &InstanceName,
-        files: &[InstanceFile],
-    ) -> Result<(), EngineError>;
-
-    /// Starts an instance. One that runs already is fine.
-    async fn start(&self, name: &InstanceName) -> Result<(), EngineError>;
+    /// Starts an instance, and gives its first process `input` on stdin, to the end. One that runs
+    /// already is fine.
+    async fn start(&self, name: &InstanceName, input: &[u8]) -> Result<(), EngineError>;
 
     /// Asks an instance to end, and kills it after `grace`. One that is gone is fine.
     async fn stop(&self, name: &InstanceName, grace: Duration) -> Result<(), EngineError>;

@@ -91,23 +91,6 @@ pub enum EngineError {
     },
 }
 
-/// A file to put into an instance; the folders above it are made.
-#[derive(Clone, PartialEq, Eq)]
-pub struct InstanceFile {
-    /// Absolute.
-    pub path: String,
-    /// What it holds; no `Debug` shows it.
-    pub content: Vec<u8>,
-    /// Permissions, such as `0o400`.
-    pub mode: u32,
-}
-
-impl fmt::Debug for InstanceFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({} bytes, {:o})", self.path, self.content.len(), self.mode)
-    }
-}
-
 /// An instance to make.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InstancePlan {

@@ -212,13 +212,14 @@ impl Worker {
     /// More about the state, in a word or two.
     #[must_use]
     pub fn reason(&self) -> &str {
+        let goes = matches!(self.wish, Wish::Gone(_));
         match &self.stage {
+            Stage::Broken(end) | Stage::Ended(end) | Stage::Removed(end) => &end.reason,
+            _ if goes => "stopping",
             Stage::Wanted => "accepted",
             Stage::Building { .. } => "building",
             Stage::Imaged { .. } => "creating",
-            Stage::Running { .. } if matches!(self.wish, Wish::Gone(_)) => "stopping",
             Stage::Running { .. } => "running",
-            Stage::Broken(end) | Stage::Ended(end) | Stage::Removed(end) => &end.reason,
         }
     }
 

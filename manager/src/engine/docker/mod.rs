@@ -3,13 +3,11 @@
 //! Reading order: [`connection`] reaches the daemon and says why it could not; [`verbs`] is the
 //! seam's list of verbs; behind it, [`image`] looks at and fetches images, [`build`] makes them and
 //! [`build_log`] reads what a build prints, [`instance`] takes a container through its life,
-//! [`found`] reads how one stands, [`files`] packs what is put into one, [`network`] and [`watch`]
-//! do what their names say.
+//! [`found`] reads how one stands, [`network`] and [`watch`] do what their names say.
 
 mod build;
 mod build_log;
 mod connection;
-mod files;
 mod found;
 mod image;
 mod instance;

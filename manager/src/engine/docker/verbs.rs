@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::DockerEngine;
 use crate::engine::{
     BuildError, BuildOrder, BuildStep, Engine, EngineError, EngineEvent, Found, HostFacts,
-    ImageFacts, InstanceFile, InstanceName, InstancePlan,
+    ImageFacts, InstanceName, InstancePlan,
 };
 
 #[async_trait]
@@ -44,16 +44,8 @@ impl Engine for DockerEngine {
         self.create_container(plan).await
     }
 
-    async fn put_files(
-        &self,
-        name: &InstanceName,
-        files: &[InstanceFile],
-    ) -> Result<(), EngineError> {
-        self.upload(name, files).await
-    }
-
-    async fn start(&self, name: &InstanceName) -> Result<(), EngineError> {
-        self.start_container(name).await
+    async fn start(&self, name: &InstanceName, input: &[u8]) -> Result<(), EngineError> {
+        self.start_container(name, input).await
     }
 
     async fn stop(&self, name: &InstanceName, grace: Duration) -> Result<(), EngineError> {

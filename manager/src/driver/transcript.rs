@@ -1,0 +1,298 @@
+//! Transcripts: what happens in, what is to be done out. `manager/transcripts/*.txt` hold them, for
+//! people to read: `>` is an event, `<` an effect, `#` a remark.
+
+use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
+use std::path::Path;
+use worker_protocol::command::Force;
+use worker_protocol::{ErrorKind, Keys, Problem, Reply, WorkerId, parse_command};
+
+use super::*;
+use crate::decide::PriorRecord;
+use crate::engine::{End, InstanceName, InstanceState};
+use crate::image::{ContextFile, ImageSpec};
+use crate::label::Known;
+use crate::world::StepKind;
+
+struct Play {
+    world: World,
+    catalogue: Catalogue,
+    now: Timestamp,
+    asked_at: Timestamp,
+}
+
+#[test]
+fn every_transcript_plays_as_it_is_written() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts");
+    let mut played = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let written = std::fs::read_to_string(&path).unwrap();
+        let actual = play(&written);
+        let name = path.display();
+        assert!(written == actual, "{name} plays otherwise, namely:\n{actual}");
+        played += 1;
+    }
+    assert!(played >= 6, "only {played} transcripts were found");
+}
+
+/// Plays the events of a transcript, and gives it back with the effects that they have.
+fn play(written: &str) -> String {
+    let mut play = Play {
+        world: World::default(),
+        catalogue: Catalogue::load(None).unwrap(),
+        now: Timestamp::UNIX_EPOCH,
+        asked_at: Timestamp::UNIX_EPOCH,
+    };
+    let mut actual = String::new();
+    for line in written.lines().filter(|line| !line.starts_with('<')) {
+        actual.push_str(line);
+        actual.push('\n');
+        let Some(happening) = line.strip_prefix("> ") else { continue };
+        play.now = play.now.checked_add(SignedDuration::from_secs(1)).unwrap();
+        let Some(event) = play.event(happening) else { continue };
+        for effect in handle(&mut play.world, &play.catalogue, event, play.now) {
+            actual.push_str(&format!("< {}\n", shown(&effect)));
+        }
+    }
+    actual
+}
+
+impl Play {
+    fn event(&mut self, line: &str) -> Option<Event> {
+        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let unavailable = || Problem::new(ErrorKind::EngineUnavailable, "no engine");
+        Some(match (verb, rest) {
+            ("wait", seconds) => {
+                let seconds = SignedDuration::from_secs(seconds.parse().unwrap());
+                self.now = self.now.checked_add(seconds).unwrap();
+                return None;
+            }
+            ("ask", _) => {
+                self.asked_at = self.now;
+                return None;
+            }
+            ("tick", _) => Event::Tick,
+            ("begin", found) => Event::Begun { records: vec![], found: self.found(found) },
+            ("listed", found) => {
+                Event::Listed { asked_at: self.asked_at, found: self.found(found) }
+            }
+            ("ended", id) => Event::InstanceEnded(worker(id)),
+            ("built", "ok") => {
+                Event::Built(self.hash(), Ok(ImageFacts { id: "i".into(), size: 5 }))
+            }
+            ("built", reason) => {
+                let last_lines = vec!["the last line".to_owned()];
+                let reason = reason.to_owned();
+                Event::Built(self.hash(), Err(BuildError::Failed { reason, last_lines }))
+            }
+            ("building", line) => {
+                let line = line.to_owned();
+                Event::BuildWent(self.hash(), BuildStep { step: 1, of: 9, line })
+            }
+            ("resolved", rest) => {
+                let (id, what) = rest.split_once(' ').unwrap();
+                let outcome = match what {
+                    "unavailable" => Err(unavailable()),
+                    _ => Ok(self.resolution(what == "present")),
+                };
+                Event::Done(worker(id), Outcome::Resolved(outcome))
+            }
+            ("launched", rest) => {
+                let (id, what) = rest.split_once(' ').unwrap();
+                let outcome = match what {
+                    "ok" => Ok(Launch { ip_address: Some("10.0.0.9".into()), started_at: None }),
+                    why => Err(Problem::new(ErrorKind::StartFailed, why)),
+                };
+                Event::Done(worker(id), Outcome::Launched(outcome))
+            }
+            ("autopsied", rest) => {
+                let (id, what) = rest.split_once(' ').unwrap();
+                let evidence = |code: Option<i64>| Evidence {
+                    exit_code: code,
+                    oom_killed: what.ends_with("oom"),
+                    result: Some("the final text".to_owned()),
+                    ..Evidence::default()
+                };
+                let code = what.split(' ').next().and_then(|code| code.parse().ok());
+                let autopsy = match what {
+                    "runs" => None,
+                    "gone" => Some(Autopsy::Gone(evidence(None))),
+                    _ => Some(Autopsy::Ended(evidence(code))),
+                };
+                Event::Done(worker(id), Outcome::Autopsied(Ok(autopsy)))
+            }
+            ("removed", rest) => {
+                let (id, what) = rest.split_once(' ').unwrap();
+                let outcome =
+                    if what == "ok" { Ok(Evidence::default()) } else { Err(unavailable()) };
+                Event::Done(worker(id), Outcome::Removed(outcome))
+            }
+            (entry, fields) => Event::Arrived(Box::new(arrival(entry, fields))),
+        })
+    }
+
+    fn rendered(&self) -> Rendered {
+        let spec = ImageSpec {
+            agent: worker_protocol::AgentType::Custom,
+            modules: std::collections::BTreeSet::new(),
+            base_image: "base".into(),
+            base_identity: "sha256:0".into(),
+            architecture: "amd64".into(),
+            ca_bundle: None,
+            wrapper: ContextFile::new(b"wrapper".to_vec()),
+        };
+        spec.render(&self.catalogue).unwrap()
+    }
+
+    fn hash(&self) -> ImageHash {
+        self.rendered().hash
+    }
+
+    fn resolution(&self, present: bool) -> Resolution {
+        let rendered = Arc::new(self.rendered());
+        let hash = rendered.hash.clone();
+        Resolution { image: Image { tag: "worker:image".into(), hash }, rendered, present }
+    }
+
+    /// `w1:running,w2:created,w3:ended`
+    fn found(&self, list: &str) -> Vec<Found> {
+        let one = |item: &str| {
+            let (id, state) = item.split_once(':').unwrap();
+            let create =
+                [("command", "create"), ("agent_type", "CUSTOM"), ("agent_command", "cat")]
+                    .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+            let Ok(Command::Create(spec)) = parse_command("0-0", &create, &keys()).1 else {
+                panic!("a create")
+            };
+            let known = Known {
+                id: worker(id),
+                request_id: format!("r-{id}"),
+                correlation_id: None,
+                created_at: Timestamp::UNIX_EPOCH,
+                image: "worker:image".into(),
+                spec: *spec,
+            };
+            Found {
+                name: InstanceName(id.into()),
+                labels: known.write("worker"),
+                state: match state {
+                    "running" => InstanceState::Running,
+                    "created" => InstanceState::Created,
+                    _ => InstanceState::Ended(End { code: 0, oom_killed: false, at: None }),
+                },
+                ip_address: None,
+                started_at: None,
+            }
+        };
+        list.split(',').filter(|item| !item.is_empty()).map(one).collect()
+    }
+}
+
+fn keys() -> Keys {
+    Keys::new("worker").unwrap()
+}
+
+/// `w1` is the worker of the first id, and so on.
+fn worker(name: &str) -> WorkerId {
+    WorkerId::from_moment(name.trim_start_matches('w').parse().unwrap(), [0; 10])
+}
+
+fn named(id: WorkerId) -> String {
+    let known = (0..100).find(|n| worker(&format!("w{n}")) == id);
+    known.map_or_else(|| id.to_string(), |n| format!("w{n}"))
+}
+
+/// `7-0 create worker_id=w1 agent_type=CUSTOM prior=replied record=STOPPED:r1`
+fn arrival(entry: &str, fields: &str) -> Arrival {
+    let mut words = fields.split(' ');
+    let mut pairs = vec![("command".to_owned(), words.next().unwrap().as_bytes().to_vec())];
+    let mut prior = Prior::default();
+    for word in words {
+        let (name, value) = word.split_once('=').unwrap();
+        match name {
+            "prior" => prior.same_entry = value == "replied",
+            "record" => {
+                let (status, request) = value.split_once(':').unwrap();
+                let status = worker_protocol::Status::from_wire(status).unwrap();
+                prior.record = Some(PriorRecord { status, request_id: request.to_owned() });
+            }
+            "worker_id" if value.starts_with('w') => {
+                pairs.push((name.to_owned(), worker(value).to_string().into_bytes()));
+            }
+            _ => pairs.push((name.to_owned(), value.as_bytes().to_vec())),
+        }
+    }
+    let (header, command) = parse_command(entry, &pairs, &keys());
+    if prior.same_entry {
+        prior.reply = Some(Reply::ok(&header, Timestamp::UNIX_EPOCH, serde_json::Map::new()));
+    }
+    let by_entry = || worker(entry.split('-').next().unwrap());
+    let worker_id = match &command {
+        Ok(Command::Create(create)) => Some(create.worker_id.unwrap_or_else(by_entry)),
+        other => other.as_ref().ok().and_then(Command::worker_id),
+    };
+    Arrival { header, command, worker_id, prior }
+}
+
+fn shown(effect: &Effect) -> String {
+    match effect {
+        Effect::Step(id, order) => {
+            let kind = match order {
+                Order::Resolve(_) => StepKind::Resolve,
+                Order::Launch(_) => StepKind::Launch,
+                Order::Autopsy => StepKind::Autopsy,
+                Order::Remove(force) => StepKind::Remove(*force),
+            };
+            let word = match kind {
+                StepKind::Resolve => "resolve",
+                StepKind::Launch => "launch",
+                StepKind::Autopsy => "autopsy",
+                StepKind::Remove(Force::No) => "remove",
+                StepKind::Remove(Force::Yes) => "remove by force",
+            };
+            format!("step {} {word}", named(*id))
+        }
+        Effect::Build(..) => "build".to_owned(),
+        Effect::EndBuild(_) => "end the build".to_owned(),
+        Effect::Write(write) => shown_write(write),
+    }
+}
+
+fn shown_write(write: &Write) -> String {
+    let text = |map: &serde_json::Map<String, serde_json::Value>, names: &[&str]| {
+        let words = names.iter().filter_map(|name| Some(map.get(*name)?.as_str()?.to_owned()));
+        words.collect::<Vec<_>>().join(" ").replace('\n', "\\n")
+    };
+    match write {
+        Write::Record(id, fields) => {
+            format!("record {} {}", named(*id), text(fields, &["status", "reason"]))
+        }
+        Write::Farewell(id) => format!("farewell {}", named(*id)),
+        Write::Event(fields) => {
+            format!("event {}", text(fields, &["type", "status", "reason", "line"]))
+        }
+        Write::Reply(header, reply, settled) => {
+            let all: BTreeMap<String, serde_json::Value> =
+                serde_json::from_str(&reply.to_json()).unwrap();
+            let word = |name: &str| match all.get(name) {
+                Some(serde_json::Value::String(text)) => Some(text.replace('\n', "\\n")),
+                Some(other) => Some(format!("{name}={other}")),
+                None => None,
+            };
+            let names = ["status", "already", "error", "message", "result"];
+            let words: Vec<_> = names.iter().filter_map(|name| word(name)).collect();
+            let ok = if reply.is_ok() { "ok" } else { "failed" };
+            let later = if *settled == Settled::Later { ", acknowledged later" } else { "" };
+            format!("reply to {}: {ok} {}{later}", header.entry_id, words.join(" "))
+        }
+        Write::Tell(header, id) => {
+            format!("reply to {} with the record of {}", header.entry_id, named(*id))
+        }
+        Write::Dead(header, _) => format!("dead {}", header.entry_id),
+        Write::Acknowledge(entry) => format!("acknowledge {entry}"),
+        Write::FirstPrompt(_, id, _) => format!("first prompt of {}", named(*id)),
+        Write::Touch(_) => "touch the image".to_owned(),
+        Write::Image(..) => "note the image".to_owned(),
+    }
+}
