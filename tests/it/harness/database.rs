@@ -1,0 +1,109 @@
+//! Redis, asked as `redis-cli` asks it.
+
+use redis::streams::StreamRangeReply;
+use redis::{Connection, FromRedisValue, RedisResult};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::Entry;
+
+/// One connection.
+pub(crate) struct Redis {
+    connection: Mutex<Connection>,
+}
+
+impl Redis {
+    /// Connects.
+    pub(crate) fn connect(url: &str) -> Self {
+        Self::try_connect(url).unwrap_or_else(|error| {
+            panic!("redis does not answer ({error}); run `make test`, which starts one")
+        })
+    }
+
+    /// Connects, or says why not.
+    pub(crate) fn try_connect(url: &str) -> RedisResult<Self> {
+        let client = redis::Client::open(url)?;
+        let connection = client.get_connection_with_timeout(Duration::from_secs(5))?;
+        Ok(Self { connection: Mutex::new(connection) })
+    }
+
+    /// Sends one command.
+    pub(crate) fn ask<T: FromRedisValue>(&self, words: &[&str]) -> RedisResult<T> {
+        let (name, arguments) = words.split_first().expect("a command");
+        let mut command = redis::cmd(name);
+        for argument in arguments {
+            command.arg(argument);
+        }
+        command.query(&mut *self.lock())
+    }
+
+    /// Sends one command that cannot fail.
+    pub(crate) fn run<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        self.ask(words).unwrap_or_else(|error| {
+            let shown: Vec<_> =
+                words.iter().map(|w| w.chars().take(60).collect::<String>()).collect();
+            panic!("redis refused {shown:?}: {error}")
+        })
+    }
+
+    /// Appends an entry, and gives its id.
+    pub(crate) fn xadd(&self, stream: &str, fields: &[(&str, &str)]) -> String {
+        let mut words = vec!["XADD", stream, "*"];
+        for (name, value) in fields {
+            words.extend([*name, *value]);
+        }
+        self.run(&words)
+    }
+
+    /// Appends entries in one go, so that they are there at the same time; gives their ids.
+    pub(crate) fn xadd_at_once(&self, stream: &str, entries: &[Vec<(&str, &str)>]) -> Vec<String> {
+        let mut pipe = redis::pipe();
+        pipe.atomic();
+        for fields in entries {
+            pipe.cmd("XADD").arg(stream).arg("*");
+            for (name, value) in fields {
+                pipe.arg(name).arg(value);
+            }
+        }
+        pipe.query(&mut *self.lock()).expect("entries")
+    }
+
+    /// The whole of a stream; nothing, when there is none.
+    pub(crate) fn stream(&self, key: &str) -> Vec<Entry> {
+        let reply: StreamRangeReply = self.run(&["XRANGE", key, "-", "+"]);
+        reply.ids.into_iter().map(Entry::read).collect()
+    }
+
+    /// How many entries a group has taken and not acknowledged.
+    pub(crate) fn pending(&self, stream: &str, group: &str) -> i64 {
+        let summary: Vec<redis::Value> = self.run(&["XPENDING", stream, group]);
+        summary.first().and_then(|n| redis::from_redis_value_ref(n).ok()).expect("a number")
+    }
+
+    /// The keys that fit a pattern, in order.
+    pub(crate) fn keys(&self, pattern: &str) -> Vec<String> {
+        let mut keys: Vec<String> = Vec::new();
+        let mut cursor = "0".to_owned();
+        loop {
+            let (next, some): (String, Vec<String>) =
+                self.run(&["SCAN", &cursor, "MATCH", pattern, "COUNT", "1000"]);
+            keys.extend(some);
+            if next == "0" {
+                keys.sort();
+                keys.dedup();
+                return keys;
+            }
+            cursor = next;
+        }
+    }
+
+    /// The users whose names begin with `prefix`.
+    pub(crate) fn users(&self, prefix: &str) -> Vec<String> {
+        let users: Vec<String> = self.run(&["ACL", "USERS"]);
+        users.into_iter().filter(|user| user.starts_with(prefix)).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

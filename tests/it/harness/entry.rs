@@ -1,0 +1,45 @@
+//! One entry of a stream.
+
+use redis::streams::StreamId;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Id and fields, as text.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Entry {
+    /// The entry's id.
+    pub(crate) id: String,
+    /// Its fields.
+    pub(crate) fields: BTreeMap<String, String>,
+}
+
+impl Entry {
+    /// From the library's form.
+    pub(crate) fn read(entry: StreamId) -> Self {
+        let text = |value| redis::from_redis_value::<Vec<u8>>(value).unwrap_or_default();
+        let fields = entry.map.into_iter();
+        let fields =
+            fields.map(|(name, value)| (name, String::from_utf8_lossy(&text(value)).into_owned()));
+        Self { id: entry.id, fields: fields.collect() }
+    }
+
+    /// A field; empty, when it is not there.
+    pub(crate) fn get(&self, name: &str) -> &str {
+        self.fields.get(name).map_or("", String::as_str)
+    }
+
+    /// The field `type`.
+    pub(crate) fn kind(&self) -> &str {
+        self.get("type")
+    }
+
+    /// The field `content`.
+    pub(crate) fn content(&self) -> &str {
+        self.get("content")
+    }
+
+    /// The field `data`, read; null, when it is not there or no JSON.
+    pub(crate) fn data(&self) -> Value {
+        serde_json::from_str(self.get("data")).unwrap_or_default()
+    }
+}

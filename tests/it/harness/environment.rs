@@ -1,0 +1,73 @@
+//! What `scripts/test` says about this machine.
+
+use std::path::{Path, PathBuf};
+
+/// Services and programs that the tests use.
+#[derive(Clone, Debug)]
+pub(crate) struct Environment {
+    /// Redis, with credentials.
+    pub(crate) redis_url: String,
+    /// Redis as workers reach it.
+    pub(crate) worker_redis_url: String,
+    /// The workers' network.
+    pub(crate) network: String,
+    /// What images build on.
+    pub(crate) base_image: String,
+    /// Certificates that builds and workers trust.
+    pub(crate) ca_bundle: Option<String>,
+    /// `worker-manager`.
+    pub(crate) manager: PathBuf,
+    /// `worker-wrapper`.
+    pub(crate) wrapper: PathBuf,
+    /// Of the engine, where it is not the usual one.
+    pub(crate) docker_host: Option<String>,
+    /// Where programs are found.
+    pub(crate) path: String,
+}
+
+impl Environment {
+    /// Reads it; a test without it fails, since one that skips proves nothing.
+    pub(crate) fn read() -> Self {
+        let dist = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist").join(name);
+        let program = |variable: &str, name: &str| {
+            let path = variable_of(variable).map_or_else(|| dist(name), PathBuf::from);
+            assert!(
+                path.is_file(),
+                "{} is missing; run `make test`, which builds it",
+                path.display()
+            );
+            path
+        };
+        Self {
+            redis_url: required("REDIS_URL"),
+            worker_redis_url: required("WORKER_REDIS_URL"),
+            network: required("WORKER_NETWORK"),
+            base_image: required("WORKER_BASE_IMAGE"),
+            ca_bundle: variable_of("WORKER_CA_BUNDLE"),
+            manager: program("WORKER_MANAGER_BIN", "worker-manager"),
+            wrapper: program("WORKER_WRAPPER", "worker-wrapper"),
+            docker_host: variable_of("DOCKER_HOST"),
+            path: required("PATH"),
+        }
+    }
+
+    /// The address of this machine on the workers' network: where workers find Redis, and where
+    /// they can find anything else that a test serves.
+    pub(crate) fn host_address(&self) -> &str {
+        let rest = self.worker_redis_url.split_once("://").map_or("", |(_, rest)| rest);
+        let authority = rest.split('/').next().unwrap_or_default();
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        host.rsplit_once(':').map_or(host, |(host, _)| host)
+    }
+}
+
+fn required(name: &str) -> String {
+    variable_of(name).unwrap_or_else(|| {
+        panic!("{name} is not set; run `make test`, which starts the services that the tests need")
+    })
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place where the tests read the environment")]
+fn variable_of(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}

@@ -1,0 +1,304 @@
+//! An installation of its own: namespace, manager, scripted model.
+
+use std::cell::{RefCell, RefMut};
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use uuid::Uuid;
+use worker_tests::model::{Script, ScriptedModel, SeenRequest};
+
+use super::database::Redis;
+use super::{Entry, Environment, Program, Reply, Templates, Worker, engine, until};
+
+/// What takes milliseconds on an idle machine and seconds on a busy one.
+const SOON: Duration = Duration::from_secs(60);
+/// A first build fetches packages and an agent of several hundred MB.
+const BUILD: Duration = Duration::from_secs(600);
+
+/// What differs from the usual installation.
+#[derive(Default)]
+pub(crate) struct Options {
+    variables: Vec<(String, String)>,
+    no_manager: bool,
+}
+
+impl Options {
+    /// Sets an environment variable of the manager.
+    pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Gives it templates of the operator.
+    pub(crate) fn templates(self, templates: &Templates) -> Self {
+        self.set("WORKER_TEMPLATES", &templates.path().to_string_lossy())
+    }
+
+    /// Starts no manager.
+    pub(crate) fn without_manager(mut self) -> Self {
+        self.no_manager = true;
+        self
+    }
+}
+
+/// One installation. Dropping it takes away all that it has.
+pub(crate) struct Installation {
+    pub(crate) environment: Environment,
+    pub(crate) namespace: String,
+    pub(crate) redis: Redis,
+    variables: Vec<(String, String)>,
+    manager: RefCell<Option<Program>>,
+    model: Option<ScriptedModel>,
+    runtime: Runtime,
+    folder: TempDir,
+}
+
+impl Installation {
+    /// The usual one, ready.
+    pub(crate) fn start() -> Self {
+        Self::start_with(Options::default())
+    }
+
+    /// One that differs, ready.
+    pub(crate) fn start_with(options: Options) -> Self {
+        let environment = Environment::read();
+        engine::require(&environment);
+        let redis = Redis::connect(&environment.redis_url);
+        let runtime = Runtime::new().expect("a runtime");
+        let listen: SocketAddr =
+            format!("{}:0", environment.host_address()).parse().expect("an address");
+        let model =
+            runtime.block_on(ScriptedModel::start(listen, Script::empty())).expect("a model");
+        let namespace = format!("t-{}", &Uuid::new_v4().simple().to_string()[..12]);
+        let mut variables = usual_variables(&environment, &namespace, &model);
+        variables.extend(options.variables);
+        let installation = Self {
+            environment,
+            namespace,
+            redis,
+            variables,
+            manager: RefCell::new(None),
+            model: Some(model),
+            runtime,
+            folder: TempDir::new().expect("a temporary folder"),
+        };
+        if !options.no_manager {
+            installation.start_manager();
+        }
+        installation
+    }
+
+    /// Starts a manager, and waits until it answers.
+    pub(crate) fn start_manager(&self) {
+        self.start_manager_quietly();
+        let request = self.send(&[("command", "ping")]);
+        let ready = until(SOON, || {
+            assert!(!self.manager().has_ended(), "the manager ended at once:\n{}", self.log());
+            self.replies(&request).pop()
+        });
+        assert!(
+            ready.is_some_and(|reply| reply.is_ok()),
+            "no ping was answered:{}",
+            self.explain()
+        );
+    }
+
+    /// Starts a manager and waits for nothing.
+    pub(crate) fn start_manager_quietly(&self) {
+        *self.manager.borrow_mut() = Some(self.program("manager", &["serve"]));
+    }
+
+    /// The running manager.
+    pub(crate) fn manager(&self) -> RefMut<'_, Program> {
+        RefMut::map(self.manager.borrow_mut(), |manager| manager.as_mut().expect("a manager"))
+    }
+
+    /// Runs `worker-manager` with the manager's own environment; `name` is that of its logs.
+    pub(crate) fn program(&self, name: &str, arguments: &[&str]) -> Program {
+        Program::start(
+            &self.environment,
+            arguments,
+            &self.variables,
+            &self.folder.path().join(name),
+        )
+    }
+
+    /// What all managers of this installation said.
+    pub(crate) fn log(&self) -> String {
+        self.manager().said()
+    }
+
+    /// A key of this installation.
+    pub(crate) fn key(&self, rest: &str) -> String {
+        format!("{}:{rest}", self.namespace)
+    }
+
+    /// Sends a command, and gives the entry's id.
+    pub(crate) fn send(&self, fields: &[(&str, &str)]) -> String {
+        self.redis.xadd(&self.key("commands"), fields)
+    }
+
+    /// Sends a command in the form of a document, and gives the entry's id.
+    pub(crate) fn send_document(&self, document: &serde_json::Value) -> String {
+        self.send(&[("data", &document.to_string())])
+    }
+
+    /// Sends a command, and waits for its reply.
+    pub(crate) fn command(&self, fields: &[(&str, &str)]) -> Reply {
+        let request = self.send(fields);
+        self.reply(&request)
+    }
+
+    /// Waits for the reply to a request.
+    pub(crate) fn reply(&self, request_id: &str) -> Reply {
+        let what = format!("a reply to {request_id}");
+        self.until(&what, BUILD, || self.replies(request_id).pop())
+    }
+
+    /// The replies to a request so far.
+    pub(crate) fn replies(&self, request_id: &str) -> Vec<Reply> {
+        let entries = self.redis.stream(&self.key("responses"));
+        let replies = entries.iter().map(Reply::read);
+        replies.filter(|reply| reply.get("request_id") == request_id).collect()
+    }
+
+    /// Entries of the events stream so far.
+    pub(crate) fn events(&self) -> Vec<Entry> {
+        self.redis.stream(&self.key("events"))
+    }
+
+    /// A worker that runs. On a fresh machine the first one of each image takes a while, and what
+    /// it builds serves the others; so they do this one after the other, in all test processes.
+    pub(crate) fn worker(&self, fields: &[(&str, &str)]) -> Worker<'_> {
+        let lock = Path::new(env!("CARGO_TARGET_TMPDIR")).join("build.lock");
+        let lock = File::create(lock).expect("a lock file");
+        lock.lock().expect("a lock");
+        let reply = self.command(&[&[("command", "create"), ("wait", "running")], fields].concat());
+        assert!(reply.is_ok(), "create failed: {reply:?}{}", self.explain());
+        Worker::of(self, &reply.get("worker_id"))
+    }
+
+    /// A worker whose agent is a shell script.
+    pub(crate) fn script(&self, script: &str) -> Worker<'_> {
+        let command = serde_json::json!(["/bin/sh", "-c", script]).to_string();
+        self.worker(&[("agent_type", "CUSTOM"), ("agent_command", &command)])
+    }
+
+    /// What the model was asked so far by an agent at work.
+    pub(crate) fn asked_of_model(&self) -> Vec<SeenRequest> {
+        let model = self.model.as_ref().expect("a model");
+        model.requests().into_iter().filter(SeenRequest::is_work).collect()
+    }
+
+    /// Containers of this installation, running or not.
+    pub(crate) fn containers(&self) -> Vec<String> {
+        engine::containers(&self.namespace)
+    }
+
+    /// Images of this installation.
+    pub(crate) fn images(&self) -> Vec<String> {
+        engine::images(&self.namespace)
+    }
+
+    /// Redis users of this installation's workers.
+    pub(crate) fn users(&self) -> Vec<String> {
+        self.redis.users(&format!("{}-", self.namespace))
+    }
+
+    /// Waits for what is soon to be so.
+    pub(crate) fn soon<T>(&self, what: &str, ask: impl FnMut() -> Option<T>) -> T {
+        self.until(what, SOON, ask)
+    }
+
+    /// Waits; a failure shows what was seen instead.
+    pub(crate) fn until<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        ask: impl FnMut() -> Option<T>,
+    ) -> T {
+        until(limit, ask).unwrap_or_else(|| {
+            panic!("waited {} s in vain for {what}:{}", limit.as_secs(), self.explain())
+        })
+    }
+
+    /// Everything that helps to understand a failure.
+    pub(crate) fn explain(&self) -> String {
+        let mut text = String::new();
+        for key in self.redis.keys(&self.key("*")) {
+            let kind: String = self.redis.run(&["TYPE", &key]);
+            text.push_str(&format!("\n--- {key} ({kind})\n"));
+            match kind.as_str() {
+                "stream" => {
+                    for entry in tail(self.redis.stream(&key), 25) {
+                        text.push_str(&format!("{} {}\n", entry.id, shown(&entry)));
+                    }
+                }
+                "hash" => {
+                    let fields: Vec<String> = self.redis.run(&["HGETALL", &key]);
+                    text.push_str(&cut(&fields.join(" "), 1500));
+                }
+                _ => {}
+            }
+        }
+        if self.manager.borrow().is_some() {
+            let log = self.log();
+            text.push_str("\n--- the manager's log\n");
+            text.push_str(&tail(log.lines().collect(), 40).join("\n"));
+        }
+        text
+    }
+}
+
+impl Drop for Installation {
+    fn drop(&mut self) {
+        if let Some(mut manager) = self.manager.borrow_mut().take() {
+            manager.kill();
+        }
+        engine::clean(&self.namespace);
+        for user in self.users() {
+            let _: i64 = self.redis.run(&["ACL", "DELUSER", &user]);
+        }
+        for key in self.redis.keys(&self.key("*")) {
+            let _: i64 = self.redis.run(&["UNLINK", &key]);
+        }
+        let _inside = self.runtime.enter();
+        self.model.take();
+    }
+}
+
+fn usual_variables(
+    environment: &Environment,
+    namespace: &str,
+    model: &ScriptedModel,
+) -> Vec<(String, String)> {
+    let mut variables = vec![
+        ("REDIS_URL", environment.redis_url.clone()),
+        ("WORKER_REDIS_URL", environment.worker_redis_url.clone()),
+        ("WORKER_NETWORK", environment.network.clone()),
+        ("WORKER_BASE_IMAGE", environment.base_image.clone()),
+        ("WORKER_WRAPPER", environment.wrapper.to_string_lossy().into_owned()),
+        ("WORKER_NAMESPACE", namespace.to_owned()),
+        ("ANTHROPIC_BASE_URL", model.base_url()),
+        ("ANTHROPIC_API_KEY", "scripted-key".to_owned()),
+    ];
+    variables.extend(environment.ca_bundle.clone().map(|path| ("WORKER_CA_BUNDLE", path)));
+    variables.extend(environment.docker_host.clone().map(|host| ("DOCKER_HOST", host)));
+    variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn tail<T>(mut items: Vec<T>, most: usize) -> Vec<T> {
+    items.split_off(items.len().saturating_sub(most))
+}
+
+fn shown(entry: &Entry) -> String {
+    let fields = entry.fields.iter().filter(|(name, _)| *name != "raw");
+    fields.map(|(name, value)| format!("{name}={} ", cut(value, 300))).collect()
+}
+
+fn cut(text: &str, most: usize) -> String {
+    text.chars().take(most).collect()
+}

@@ -1,0 +1,20 @@
+//! End to end: real engine, real Redis, real Claude Code against a scripted model.
+//!
+//! Each file is a topic, each test a sentence. A test needs `REDIS_URL` and the rest of what
+//! `scripts/services env` prints, and fails without it; `make test` starts all of that. Nothing
+//! here waits for a length of time: it waits for something to be so, with a limit.
+
+mod bad_input;
+mod build;
+mod claude;
+mod headless;
+mod idempotency;
+mod isolation;
+mod lifecycle;
+mod lines;
+mod mend;
+mod readme;
+mod recovery;
+mod secrets;
+
+mod harness;
