@@ -5,9 +5,11 @@
 //! may be a process, a service or a pod elsewhere.
 
 mod docker;
+mod scripted;
 mod types;
 
 pub use docker::DockerEngine;
+pub use scripted::{ScriptedEngine, Verb};
 pub use types::{
     BuildError, BuildOrder, BuildStep, End, EngineError, EngineEvent, Found, HostFacts, ImageFacts,
     InstanceName, InstancePlan, InstanceState, Quotas,

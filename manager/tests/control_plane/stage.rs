@@ -1,0 +1,209 @@
+//! A Redis of its own, an engine that plays, somebody who plays the wrappers, and managers.
+
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use worker_manager::act::Hands;
+use worker_manager::config::{RawConfig, Settings};
+use worker_manager::engine::{InstanceState, ScriptedEngine};
+use worker_manager::image::Catalogue;
+use worker_manager::serve::serve;
+use worker_manager::store::Store;
+use worker_protocol::{Boot, Pulse};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Stage {
+    pub(crate) engine: Arc<ScriptedEngine>,
+    folder: TempDir,
+    redis: Child,
+    client: redis::Client,
+    wrappers: JoinHandle<()>,
+    asked: AtomicUsize,
+}
+
+pub(crate) struct Manager {
+    task: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+/// Asks until it is so; panics at the deadline.
+pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !is_so().await {
+        assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+impl Stage {
+    pub(crate) async fn open() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("redis.sock");
+        let redis = Command::new("redis-server")
+            .args(["--port", "0", "--save", "", "--unixsocket"])
+            .arg(&socket)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("these tests need redis-server, of Debian's package of that name");
+        let client = redis::Client::open(format!("redis+unix://{}", socket.display())).unwrap();
+        until("redis answers", async || client.get_multiplexed_async_connection().await.is_ok())
+            .await;
+        let engine = ScriptedEngine::new();
+        let wrappers = tokio::spawn(play_wrappers(Arc::clone(&engine), client.clone()));
+        Self { engine, folder, redis, client, wrappers, asked: AtomicUsize::new(0) }
+    }
+
+    /// A manager of the namespace `t`.
+    pub(crate) fn manager(&self) -> Manager {
+        let wrapper = self.folder.path().join("worker-wrapper");
+        std::fs::write(&wrapper, "a wrapper").unwrap();
+        let raw = RawConfig {
+            redis_url: Some(format!("redis+unix://{}/redis.sock", self.folder.path().display())),
+            worker_redis_url: Some("redis://redis.invalid:6379/0".to_owned()),
+            namespace: Some("t".to_owned()),
+            wrapper: Some(wrapper),
+            ..RawConfig::default()
+        };
+        let settings = Settings::check(raw, Path::new("/none")).unwrap();
+        let url = settings.redis_url.reveal();
+        let store = Store::open(url, settings.keys.clone(), settings.retention.clone()).unwrap();
+        let engine: Arc<ScriptedEngine> = Arc::clone(&self.engine);
+        let hands = Hands {
+            engine,
+            store,
+            catalogue: Arc::new(Catalogue::load(None).unwrap()),
+            settings: Arc::new(settings),
+        };
+        let stop = CancellationToken::new();
+        let until_then = stop.clone();
+        let task = tokio::spawn(async move { serve(hands, until_then).await.unwrap() });
+        Manager { task, stop }
+    }
+
+    /// Sends a command and waits for its reply.
+    pub(crate) async fn ask(&self, fields: &[(&str, &str)]) -> Value {
+        let number = self.asked.fetch_add(1, Ordering::Relaxed);
+        let list = format!("t:reply:{number}");
+        let mut connection = connect(&self.client).await;
+        let mut command = redis::cmd("XADD");
+        command.arg("t:commands").arg("*").arg("reply_to").arg(&list);
+        for (name, value) in fields {
+            command.arg(name).arg(value);
+        }
+        let _: String = command.query_async(&mut connection).await.unwrap();
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let popped: Option<String> =
+                redis::cmd("LPOP").arg(&list).query_async(&mut connection).await.unwrap();
+            if let Some(text) = popped {
+                return serde_json::from_str(&text).unwrap();
+            }
+            assert!(Instant::now() < deadline, "no reply to {fields:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Runs a command, and gives what it answers as text.
+    pub(crate) async fn redis(&self, words: &[&str]) -> String {
+        let mut connection = connect(&self.client).await;
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        shown(&command.query_async(&mut connection).await.unwrap())
+    }
+
+    /// Writes entries that nobody can understand, all of one request's name but for a number.
+    pub(crate) async fn flood(&self, entries: usize) {
+        let mut connection = connect(&self.client).await;
+        let mut pipe = redis::pipe();
+        for number in 0..entries {
+            let id = format!("flood-{number}");
+            pipe.cmd("XADD").arg("t:commands").arg("*").arg(&["request_id", &id, "nonsense", "1"]);
+        }
+        let _: Vec<String> = pipe.query_async(&mut connection).await.unwrap();
+    }
+
+    /// How many replies carry this request's name, or one that begins so.
+    pub(crate) async fn replies_to(&self, request: &str) -> usize {
+        let all = self.redis(&["XRANGE", "t:responses", "-", "+"]).await;
+        all.split(' ').filter(|word| word.starts_with(request)).count()
+    }
+
+    /// How many Redis users there are for workers.
+    pub(crate) async fn workers_users(&self) -> usize {
+        self.redis(&["ACL", "USERS"]).await.split(' ').filter(|user| user.starts_with("t-")).count()
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.wrappers.abort();
+        let _ = self.redis.kill();
+        let _ = self.redis.wait();
+    }
+}
+
+impl Manager {
+    /// Stops in order.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.unwrap();
+    }
+
+    /// Stops at once, in the middle of whatever it does.
+    pub(crate) async fn die(self) {
+        self.task.abort();
+        let _ = self.task.await;
+        self.stop.cancel();
+    }
+}
+
+/// A connection that waits as long as a busy machine needs; the library's own limit is 500 ms.
+async fn connect(client: &redis::Client) -> redis::aio::MultiplexedConnection {
+    let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(DEADLINE));
+    client.get_multiplexed_async_connection_with_config(&config).await.unwrap()
+}
+
+/// In place of the wrapper of each instance that runs: shows that it lives, with the credentials
+/// and under the key that it was given.
+async fn play_wrappers(engine: Arc<ScriptedEngine>, client: redis::Client) {
+    let pulse = serde_json::to_string(&Pulse { turns: 3, ..Pulse::default() }).unwrap();
+    let mut alive = std::collections::BTreeSet::new();
+    loop {
+        for found in engine.instances() {
+            if found.state != InstanceState::Running || alive.contains(&found.name) {
+                continue;
+            }
+            let boot: Boot = serde_json::from_slice(&engine.input(&found.name).unwrap()).unwrap();
+            let user = redis::RedisConnectionInfo::default()
+                .set_username(&boot.redis.username)
+                .set_password(boot.redis.password.reveal());
+            let info = client.get_connection_info().clone().set_redis_settings(user);
+            let own = redis::Client::open(info).unwrap();
+            let mut connection = connect(&own).await;
+            let _: () = redis::cmd("SET")
+                .arg(&[&boot.keys.heartbeat, &pulse])
+                .query_async(&mut connection)
+                .await
+                .unwrap();
+            alive.insert(found.name);
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn shown(value: &redis::Value) -> String {
+    match value {
+        redis::Value::Array(items) => items.iter().map(shown).collect::<Vec<_>>().join(" "),
+        redis::Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        redis::Value::Int(number) => number.to_string(),
+        redis::Value::SimpleString(text) => text.clone(),
+        _ => String::new(),
+    }
+}
