@@ -129,12 +129,7 @@ async fn serve_until_stopped(mut raw: RawConfig) -> Result<ExitCode, Error> {
         settings.retention.clone(),
     )?;
     let engine = DockerEngine::connect(settings.docker_host.as_deref())?;
-    let hands = Hands {
-        engine: Arc::new(engine),
-        store,
-        catalogue: Arc::new(catalogue),
-        settings: Arc::new(settings),
-    };
+    let hands = Hands::new(Arc::new(engine), store, catalogue, settings);
     serve(hands, stop_signal()?).await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -30,13 +30,12 @@ pub(super) async fn launch(
     let engine = &hands.engine;
     let name = hands.name(id);
     let agent = hands.catalogue.agent(order.spec.agent_type)?;
-    let open = hands
-        .store
-        .open_worker(id, &hands.settings.workers_redis_url)
-        .await
-        .map_err(|error| store_problem(&error))?;
+    let open = hands.store.open_worker(id, &hands.settings.workers_redis_url);
+    let network = engine.ensure_network(&hands.settings.network);
+    let (open, network) = tokio::join!(open, network);
+    let open = open.map_err(|error| store_problem(&error))?;
+    network.map_err(|error| Problem::from(&error))?;
     let boot = boot(hands, id, &order.spec, agent, open)?;
-    engine.ensure_network(&hands.settings.network).await.map_err(|error| Problem::from(&error))?;
     let plan = plan(hands, id, order);
     engine.create(&plan).await.map_err(|error| Problem::from(&error))?;
     engine.start(&name, &boot).await.map_err(|error| Problem::from(&error))?;

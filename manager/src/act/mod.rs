@@ -10,11 +10,12 @@ mod resolve;
 pub use build::build;
 
 use std::sync::Arc;
+use tokio::sync::OnceCell;
 use worker_protocol::WorkerId;
 
 use crate::config::Settings;
 use crate::driver::{Order, Outcome};
-use crate::engine::{Engine, InstanceName};
+use crate::engine::{Engine, EngineError, HostFacts, InstanceName};
 use crate::image::Catalogue;
 use crate::store::Store;
 
@@ -29,9 +30,27 @@ pub struct Hands {
     pub catalogue: Arc<Catalogue>,
     /// What the operator configured.
     pub settings: Arc<Settings>,
+    /// About the host, once it was asked. It does not change under a running manager.
+    host: Arc<OnceCell<HostFacts>>,
 }
 
 impl Hands {
+    /// Takes hold of everything.
+    #[must_use]
+    pub fn new(
+        engine: Arc<dyn Engine>,
+        store: Store,
+        catalogue: Catalogue,
+        settings: Settings,
+    ) -> Self {
+        let (catalogue, settings) = (Arc::new(catalogue), Arc::new(settings));
+        Self { engine, store, catalogue, settings, host: Arc::default() }
+    }
+
+    async fn host(&self) -> Result<&HostFacts, EngineError> {
+        self.host.get_or_try_init(|| self.engine.describe()).await
+    }
+
     fn name(&self, id: WorkerId) -> InstanceName {
         InstanceName(self.store.keys().worker_name(id))
     }

@@ -11,15 +11,15 @@ use crate::world::Image;
 
 pub(super) async fn resolve(hands: &Hands, spec: &Create) -> Result<Resolution, Problem> {
     let settings = &hands.settings;
-    let host = hands.engine.describe().await.map_err(|error| no_image(&error))?;
     let base_identity =
         hands.engine.base_identity(&settings.base_image).await.map_err(|error| no_image(&error))?;
+    let host = hands.host().await.map_err(|error| no_image(&error))?;
     let rendered = ImageSpec {
         agent: spec.agent_type,
         modules: spec.modules.clone(),
         base_image: settings.base_image.clone(),
         base_identity,
-        architecture: host.architecture,
+        architecture: host.architecture.clone(),
         ca_bundle: settings.ca_bundle.clone(),
         wrapper: Arc::clone(&settings.wrapper),
     }

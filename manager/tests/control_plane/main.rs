@@ -1,6 +1,8 @@
 //! The whole manager on a real Redis, with an engine that plays what a test tells it: what goes
 //! wrong while acting, and what a manager leaves to the next one.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
+
 mod stage;
 
 use serde_json::json;

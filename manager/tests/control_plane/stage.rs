@@ -75,12 +75,7 @@ impl Stage {
         let url = settings.redis_url.reveal();
         let store = Store::open(url, settings.keys.clone(), settings.retention.clone()).unwrap();
         let engine: Arc<ScriptedEngine> = Arc::clone(&self.engine);
-        let hands = Hands {
-            engine,
-            store,
-            catalogue: Arc::new(Catalogue::load(None).unwrap()),
-            settings: Arc::new(settings),
-        };
+        let hands = Hands::new(engine, store, Catalogue::load(None).unwrap(), settings);
         let stop = CancellationToken::new();
         let until_then = stop.clone();
         let task = tokio::spawn(async move { serve(hands, until_then).await.unwrap() });
