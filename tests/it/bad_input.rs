@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Installation, Reply};
+use worker_tests::harness::{Installation, Reply};
 
 const CREATE: [(&str, &str); 3] =
     [("command", "create"), ("agent_type", "CUSTOM"), ("agent_command", r#"["cat"]"#)];

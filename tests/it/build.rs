@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::harness::{Installation, Options, Templates, Worker, docker};
+use worker_tests::harness::{Installation, Options, Templates, Worker, docker};
 
 /// A build that outlasts the test.
 const LONG: &str = "echo begun; sleep 600";
@@ -34,7 +34,7 @@ fn containers_of_build(mark: &str) -> usize {
 #[test]
 fn others_are_served_while_an_image_is_built_and_a_delete_ends_the_build() {
     let (command, mark) = unique(LONG);
-    let templates = Templates::new().module("LONG", &command);
+    let templates = Templates::empty().module("LONG", &command);
     let it = Installation::start_with(Options::default().templates(&templates));
     let slow = create(&it, "LONG");
     it.soon("the build", || (containers_of_build(&mark) == 1).then_some(()));
@@ -62,7 +62,7 @@ fn others_are_served_while_an_image_is_built_and_a_delete_ends_the_build() {
 #[test]
 fn a_build_that_others_wait_for_goes_on_when_one_of_them_is_deleted() {
     let (command, mark) = unique("echo begun; sleep 5");
-    let templates = Templates::new().module("SHARED", &command);
+    let templates = Templates::empty().module("SHARED", &command);
     let it = Installation::start_with(Options::default().templates(&templates));
     let (stays, goes) = (create(&it, "SHARED"), create(&it, "SHARED"));
     it.soon("the build", || (containers_of_build(&mark) == 1).then_some(()));
@@ -83,7 +83,7 @@ fn builds(it: &Installation, status: &str) -> usize {
 #[test]
 fn ten_who_want_the_same_new_image_share_one_build() {
     let (command, mark) = unique("echo begun");
-    let templates = Templates::new().module("NEW", &command);
+    let templates = Templates::empty().module("NEW", &command);
     let it = Installation::start_with(Options::default().templates(&templates));
     let fields = vec![
         ("command", "create"),
@@ -106,7 +106,7 @@ fn ten_who_want_the_same_new_image_share_one_build() {
 #[test]
 fn a_build_that_fails_gives_its_last_lines_and_leaves_nothing() {
     let (command, mark) = unique("echo the disk is on fire >&2; exit 7");
-    let templates = Templates::new().module("BROKEN", &command);
+    let templates = Templates::empty().module("BROKEN", &command);
     let it = Installation::start_with(Options::default().templates(&templates));
     let fields = [
         ("command", "create"),

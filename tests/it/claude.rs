@@ -1,6 +1,6 @@
 //! Claude Code in a worker: real program, scripted model.
 
-use crate::harness::{Entry, Installation, Worker, assert_numbered};
+use worker_tests::harness::{Entry, Installation, Worker, assert_numbered};
 
 const VERSIONS: &str = r#"@model say Looking.
 @model tool Bash {"command": "git --version && curl --version | head -n 1"}

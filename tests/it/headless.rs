@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 use std::time::Duration;
 
-use crate::harness::{Finished, Installation, Options, Program, Reply, Worker, docker};
+use worker_tests::harness::{Finished, Installation, Options, Program, Reply, Worker, docker};
 
 /// Long enough for a first build.
 const RUN: Duration = Duration::from_secs(600);

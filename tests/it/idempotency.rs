@@ -1,6 +1,6 @@
 //! The same request never acts twice, and is always answered.
 
-use crate::harness::{Installation, Worker};
+use worker_tests::harness::{Installation, Worker};
 
 fn create<'a>(request: &'a str, id: Option<&'a str>) -> Vec<(&'a str, &'a str)> {
     let mut fields = vec![
@@ -15,7 +15,11 @@ fn create<'a>(request: &'a str, id: Option<&'a str>) -> Vec<(&'a str, &'a str)> 
     fields
 }
 
-fn replies_become(it: &Installation, request: &str, count: usize) -> Vec<crate::harness::Reply> {
+fn replies_become(
+    it: &Installation,
+    request: &str,
+    count: usize,
+) -> Vec<worker_tests::harness::Reply> {
     it.soon(&format!("{count} replies to {request}"), || {
         let replies = it.replies(request);
         (replies.len() >= count).then_some(replies)

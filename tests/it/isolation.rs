@@ -1,6 +1,6 @@
 //! The agent and its wrapper share a container, and nothing that matters.
 
-use crate::harness::{Installation, Redis, Worker};
+use worker_tests::harness::{Installation, Redis, Worker};
 
 /// The address with the worker's own Redis user. Its password is known to its wrapper alone, so
 /// the user is given a second one.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Installation, Options, Reply};
+use worker_tests::harness::{Installation, Options, Reply};
 
 const CAT: &[(&str, &str)] =
     &[("command", "create"), ("agent_type", "CUSTOM"), ("agent_command", r#"["cat"]"#)];
@@ -14,7 +14,7 @@ fn a_worker_goes_from_starting_to_running_to_deleted_and_leaves_nothing() {
     let accepted = it.command(&fields);
     assert!(accepted.is_ok(), "{accepted:?}");
     assert_eq!(accepted.get("status"), "STARTING", "accepted is told before the worker runs");
-    let worker = crate::harness::Worker::of(&it, &accepted.get("worker_id"));
+    let worker = worker_tests::harness::Worker::of(&it, &accepted.get("worker_id"));
     let record = worker.becomes("RUNNING");
     worker.prints("hello");
 
@@ -184,7 +184,7 @@ fn a_worker_whose_program_is_missing_says_so() {
         ("agent_type", "CUSTOM"),
         ("agent_command", r#"["no-such-program"]"#),
     ]);
-    let worker = crate::harness::Worker::of(&it, &reply.get("worker_id"));
+    let worker = worker_tests::harness::Worker::of(&it, &reply.get("worker_id"));
     let record = worker.becomes("FAILED");
     assert_eq!(record["exit_code"], "127", "{record:?}");
     let exit = worker.comes_to("exit");
@@ -197,12 +197,12 @@ fn a_worker_whose_program_is_missing_says_so() {
 fn a_worker_that_somebody_else_kills_is_found_dead_and_its_readers_are_told() {
     let it = Installation::start();
     let worker = it.script("exec cat");
-    crate::harness::docker(&["kill", &worker.name()]);
+    worker_tests::harness::docker(&["kill", &worker.name()]);
     let record = worker.becomes("FAILED");
     assert_eq!(record["reason"], "exit 137", "{record:?}");
     assert_eq!(worker.comes_to("exit").get("source"), "manager");
     let other = it.script("exec cat");
-    crate::harness::docker(&["rm", "--force", &other.name()]);
+    worker_tests::harness::docker(&["rm", "--force", &other.name()]);
     let record = other.becomes("FAILED");
     assert!(record["reason"].contains("lost"), "{record:?}");
     assert_eq!(other.comes_to("exit").get("source"), "manager");

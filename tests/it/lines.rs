@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Installation, Worker, assert_numbered};
+use worker_tests::harness::{Installation, Worker, assert_numbered};
 
 const CAT: &[(&str, &str)] = &[("agent_type", "CUSTOM"), ("agent_command", r#"["cat"]"#)];
 

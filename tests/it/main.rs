@@ -16,5 +16,3 @@ mod mend;
 mod readme;
 mod recovery;
 mod secrets;
-
-mod harness;

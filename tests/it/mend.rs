@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Installation, Options};
+use worker_tests::harness::{Installation, Options};
 
 const CAT: &[(&str, &str)] = &[
     ("command", "create"),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Installation, Options, Templates, Worker, assert_numbered};
+use worker_tests::harness::{Installation, Options, Templates, Worker, assert_numbered};
 
 #[test]
 fn a_worker_goes_on_while_the_manager_is_dead_and_the_next_manager_adopts_it() {
@@ -53,7 +53,7 @@ fn a_running_worker_survives_an_emptied_redis_record() {
 #[test]
 fn a_create_that_a_killed_manager_left_in_its_build_is_finished_by_the_next() {
     let mark = uuid::Uuid::new_v4().simple().to_string();
-    let templates = Templates::new().module("SLOW", &format!(": {mark}; sleep 5"));
+    let templates = Templates::empty().module("SLOW", &format!(": {mark}; sleep 5"));
     let it = Installation::start_with(Options::default().templates(&templates));
     let request = it.send(&[
         ("command", "create"),

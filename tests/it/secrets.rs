@@ -1,6 +1,6 @@
 //! A secret is where the agent is, and nowhere else.
 
-use crate::harness::{Installation, Options, docker};
+use worker_tests::harness::{Installation, Options, docker};
 
 const KEY: &str = "sk-ant-hunter2-of-the-operator";
 const TOKEN: &str = "hunter2-of-the-caller";

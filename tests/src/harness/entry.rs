@@ -6,16 +6,16 @@ use std::collections::BTreeMap;
 
 /// Id and fields, as text.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Entry {
+pub struct Entry {
     /// The entry's id.
-    pub(crate) id: String,
+    pub id: String,
     /// Its fields.
-    pub(crate) fields: BTreeMap<String, String>,
+    pub fields: BTreeMap<String, String>,
 }
 
 impl Entry {
     /// From the library's form.
-    pub(crate) fn read(entry: StreamId) -> Self {
+    pub fn read(entry: StreamId) -> Self {
         let text = |value| redis::from_redis_value::<Vec<u8>>(value).unwrap_or_default();
         let fields = entry.map.into_iter();
         let fields =
@@ -24,22 +24,22 @@ impl Entry {
     }
 
     /// A field; empty, when it is not there.
-    pub(crate) fn get(&self, name: &str) -> &str {
+    pub fn get(&self, name: &str) -> &str {
         self.fields.get(name).map_or("", String::as_str)
     }
 
     /// The field `type`.
-    pub(crate) fn kind(&self) -> &str {
+    pub fn kind(&self) -> &str {
         self.get("type")
     }
 
     /// The field `content`.
-    pub(crate) fn content(&self) -> &str {
+    pub fn content(&self) -> &str {
         self.get("content")
     }
 
     /// The field `data`, read; null, when it is not there or no JSON.
-    pub(crate) fn data(&self) -> Value {
+    pub fn data(&self) -> Value {
         serde_json::from_str(self.get("data")).unwrap_or_default()
     }
 }

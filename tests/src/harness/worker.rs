@@ -5,35 +5,37 @@ use std::collections::BTreeMap;
 use super::{Entry, Installation, Reply, docker};
 
 /// A worker of an installation.
-pub(crate) struct Worker<'a> {
-    pub(crate) it: &'a Installation,
-    pub(crate) id: String,
+pub struct Worker<'a> {
+    /// Whose.
+    pub it: &'a Installation,
+    /// Its id.
+    pub id: String,
 }
 
 impl<'a> Worker<'a> {
     /// The worker with this id.
-    pub(crate) fn of(it: &'a Installation, id: &str) -> Self {
+    pub fn of(it: &'a Installation, id: &str) -> Self {
         assert!(!id.is_empty(), "no worker id:{}", it.explain());
         Self { it, id: id.to_owned() }
     }
 
     /// A key of the worker: `input`, `output`, `heartbeat`.
-    pub(crate) fn key(&self, name: &str) -> String {
+    pub fn key(&self, name: &str) -> String {
         self.it.key(&format!("{}:{name}", self.id))
     }
 
     /// The name of its container and of its Redis user.
-    pub(crate) fn name(&self) -> String {
+    pub fn name(&self) -> String {
         format!("{}-{}", self.it.namespace, self.id)
     }
 
     /// Its record.
-    pub(crate) fn record(&self) -> BTreeMap<String, String> {
+    pub fn record(&self) -> BTreeMap<String, String> {
         self.it.redis.run(&["HGETALL", &self.it.key(&self.id)])
     }
 
     /// Waits until its record says this.
-    pub(crate) fn becomes(&self, status: &str) -> BTreeMap<String, String> {
+    pub fn becomes(&self, status: &str) -> BTreeMap<String, String> {
         self.it.soon(&format!("status {status}"), || {
             let record = self.record();
             (record.get("status").map(String::as_str) == Some(status)).then_some(record)
@@ -41,87 +43,87 @@ impl<'a> Worker<'a> {
     }
 
     /// All that it said so far.
-    pub(crate) fn output(&self) -> Vec<Entry> {
+    pub fn output(&self) -> Vec<Entry> {
         self.it.redis.stream(&self.key("output"))
     }
 
     /// What it said so far of one type.
-    pub(crate) fn said(&self, kind: &str) -> Vec<Entry> {
+    pub fn said(&self, kind: &str) -> Vec<Entry> {
         self.output().into_iter().filter(|entry| entry.kind() == kind).collect()
     }
 
     /// The lines of its agent so far, joined.
-    pub(crate) fn stdout(&self) -> String {
+    pub fn stdout(&self) -> String {
         let lines: Vec<_> = self.said("stdout").iter().map(|e| e.content().to_owned()).collect();
         lines.join("\n")
     }
 
     /// Sends a prompt, and gives the entry's id.
-    pub(crate) fn prompt(&self, text: &str) -> String {
+    pub fn prompt(&self, text: &str) -> String {
         self.input(&[("prompt", text)])
     }
 
     /// Writes to its input, and gives the entry's id.
-    pub(crate) fn input(&self, fields: &[(&str, &str)]) -> String {
+    pub fn input(&self, fields: &[(&str, &str)]) -> String {
         self.it.redis.xadd(&self.key("input"), fields)
     }
 
     /// The entry that opened its first turn.
-    pub(crate) fn first_prompt(&self) -> String {
+    pub fn first_prompt(&self) -> String {
         let entries = self.it.redis.stream(&self.key("input"));
         entries.first().expect("a first prompt in the input").id.clone()
     }
 
     /// Waits for an output.
-    pub(crate) fn says(&self, what: &str, fits: impl Fn(&Entry) -> bool) -> Entry {
+    pub fn says(&self, what: &str, fits: impl Fn(&Entry) -> bool) -> Entry {
         self.it.soon(what, || self.output().into_iter().find(|entry| fits(entry)))
     }
 
     /// Waits for a line of its agent that contains this.
-    pub(crate) fn prints(&self, text: &str) -> Entry {
+    pub fn prints(&self, text: &str) -> Entry {
         self.says(&format!("the line {text:?}"), |entry| {
             entry.kind() == "stdout" && entry.content().contains(text)
         })
     }
 
     /// Waits for an output of this type.
-    pub(crate) fn comes_to(&self, kind: &str) -> Entry {
+    pub fn comes_to(&self, kind: &str) -> Entry {
         self.says(kind, |entry| entry.kind() == kind)
     }
 
     /// Waits for the end of the turn that this input opened.
-    pub(crate) fn turn_end(&self, input: &str) -> Entry {
+    pub fn turn_end(&self, input: &str) -> Entry {
         self.says(&format!("the end of turn {input}"), |entry| {
             entry.kind() == "turn_completed" && entry.get("turn") == input
         })
     }
 
     /// Sends a prompt, and waits for the end of its turn.
-    pub(crate) fn turn(&self, prompt: &str) -> Entry {
+    pub fn turn(&self, prompt: &str) -> Entry {
         let input = self.prompt(prompt);
         self.turn_end(&input)
     }
 
     /// Asks for its status.
-    pub(crate) fn status(&self) -> Reply {
+    pub fn status(&self) -> Reply {
         self.it.command(&[("command", "status"), ("worker_id", &self.id)])
     }
 
     /// Deletes it.
-    pub(crate) fn delete(&self) -> Reply {
+    pub fn delete(&self) -> Reply {
         let reply = self.it.command(&[("command", "delete"), ("worker_id", &self.id)]);
         assert!(reply.is_ok(), "delete failed: {reply:?}{}", self.it.explain());
         reply
     }
 
     /// What a shell line prints that root runs in its container.
-    pub(crate) fn root(&self, line: &str) -> String {
+    pub fn root(&self, line: &str) -> String {
         docker(&["exec", &self.name(), "/bin/sh", "-c", line])
     }
 }
 
 /// Asserts that entries are numbered from 1 without holes.
-pub(crate) fn assert_numbered(output: &[Entry]) {
+pub fn assert_numbered(output: &[Entry]) {
     let numbers: Vec<_> = output.iter().map(|entry| entry.get("seq").to_owned()).collect();
     let right: Vec<_> = (1..=output.len()).map(|number| number.to_string()).collect();
     assert_eq!(numbers, right, "the entries' seq has holes or does not begin at 1");

@@ -4,20 +4,20 @@ use std::path::Path;
 use tempfile::TempDir;
 
 /// Exists as long as the test does.
-pub(crate) struct Templates {
+pub struct Templates {
     folder: TempDir,
 }
 
 impl Templates {
-    /// None yet.
-    pub(crate) fn new() -> Self {
+    /// A folder without modules.
+    pub fn empty() -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         std::fs::create_dir(folder.path().join("modules")).expect("a folder for modules");
         Self { folder }
     }
 
     /// Adds a module that runs `command` while the image is built.
-    pub(crate) fn module(self, name: &str, command: &str) -> Self {
+    pub fn module(self, name: &str, command: &str) -> Self {
         let text = format!(
             "+++\nsummary = \"{name} for a test\"\nversion = \"1\"\nsize = \"small\"\n\
              position = 900\nneeds = []\n+++\nRUN {command}\n"
@@ -28,7 +28,7 @@ impl Templates {
     }
 
     /// Where they are.
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.folder.path()
     }
 }

@@ -1,14 +1,13 @@
 //! An installation of its own: namespace, manager, scripted model.
 
+use crate::model::{Script, ScriptedModel, SeenRequest};
 use std::cell::{RefCell, RefMut};
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
-use worker_tests::model::{Script, ScriptedModel, SeenRequest};
 
 use super::database::Redis;
 use super::{Entry, Environment, Program, Reply, Templates, Worker, engine, until};
@@ -20,35 +19,38 @@ const BUILD: Duration = Duration::from_secs(600);
 
 /// What differs from the usual installation.
 #[derive(Default)]
-pub(crate) struct Options {
+pub struct Options {
     variables: Vec<(String, String)>,
     no_manager: bool,
 }
 
 impl Options {
     /// Sets an environment variable of the manager.
-    pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
+    pub fn set(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
     /// Gives it templates of the operator.
-    pub(crate) fn templates(self, templates: &Templates) -> Self {
+    pub fn templates(self, templates: &Templates) -> Self {
         self.set("WORKER_TEMPLATES", &templates.path().to_string_lossy())
     }
 
     /// Starts no manager.
-    pub(crate) fn without_manager(mut self) -> Self {
+    pub fn without_manager(mut self) -> Self {
         self.no_manager = true;
         self
     }
 }
 
 /// One installation. Dropping it takes away all that it has.
-pub(crate) struct Installation {
-    pub(crate) environment: Environment,
-    pub(crate) namespace: String,
-    pub(crate) redis: Redis,
+pub struct Installation {
+    /// The machine's services.
+    pub environment: Environment,
+    /// The word before all its keys and names.
+    pub namespace: String,
+    /// A connection with all rights.
+    pub redis: Redis,
     variables: Vec<(String, String)>,
     manager: RefCell<Option<Program>>,
     model: Option<ScriptedModel>,
@@ -58,12 +60,12 @@ pub(crate) struct Installation {
 
 impl Installation {
     /// The usual one, ready.
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         Self::start_with(Options::default())
     }
 
     /// One that differs, ready.
-    pub(crate) fn start_with(options: Options) -> Self {
+    pub fn start_with(options: Options) -> Self {
         let environment = Environment::read();
         engine::require(&environment);
         let redis = Redis::connect(&environment.redis_url);
@@ -92,7 +94,7 @@ impl Installation {
     }
 
     /// Starts a manager, and waits until it answers.
-    pub(crate) fn start_manager(&self) {
+    pub fn start_manager(&self) {
         self.start_manager_quietly();
         let request = self.send(&[("command", "ping")]);
         let ready = until(SOON, || {
@@ -107,17 +109,17 @@ impl Installation {
     }
 
     /// Starts a manager and waits for nothing.
-    pub(crate) fn start_manager_quietly(&self) {
+    pub fn start_manager_quietly(&self) {
         *self.manager.borrow_mut() = Some(self.program("manager", &["serve"]));
     }
 
     /// The running manager.
-    pub(crate) fn manager(&self) -> RefMut<'_, Program> {
+    pub fn manager(&self) -> RefMut<'_, Program> {
         RefMut::map(self.manager.borrow_mut(), |manager| manager.as_mut().expect("a manager"))
     }
 
     /// Runs `worker-manager` with the manager's own environment; `name` is that of its logs.
-    pub(crate) fn program(&self, name: &str, arguments: &[&str]) -> Program {
+    pub fn program(&self, name: &str, arguments: &[&str]) -> Program {
         Program::start(
             &self.environment,
             arguments,
@@ -127,53 +129,53 @@ impl Installation {
     }
 
     /// What all managers of this installation said.
-    pub(crate) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         self.manager().said()
     }
 
     /// A key of this installation.
-    pub(crate) fn key(&self, rest: &str) -> String {
+    pub fn key(&self, rest: &str) -> String {
         format!("{}:{rest}", self.namespace)
     }
 
     /// Sends a command, and gives the entry's id.
-    pub(crate) fn send(&self, fields: &[(&str, &str)]) -> String {
+    pub fn send(&self, fields: &[(&str, &str)]) -> String {
         self.redis.xadd(&self.key("commands"), fields)
     }
 
     /// Sends a command in the form of a document, and gives the entry's id.
-    pub(crate) fn send_document(&self, document: &serde_json::Value) -> String {
+    pub fn send_document(&self, document: &serde_json::Value) -> String {
         self.send(&[("data", &document.to_string())])
     }
 
     /// Sends a command, and waits for its reply.
-    pub(crate) fn command(&self, fields: &[(&str, &str)]) -> Reply {
+    pub fn command(&self, fields: &[(&str, &str)]) -> Reply {
         let request = self.send(fields);
         self.reply(&request)
     }
 
     /// Waits for the reply to a request.
-    pub(crate) fn reply(&self, request_id: &str) -> Reply {
+    pub fn reply(&self, request_id: &str) -> Reply {
         let what = format!("a reply to {request_id}");
         self.until(&what, BUILD, || self.replies(request_id).pop())
     }
 
     /// The replies to a request so far.
-    pub(crate) fn replies(&self, request_id: &str) -> Vec<Reply> {
+    pub fn replies(&self, request_id: &str) -> Vec<Reply> {
         let entries = self.redis.stream(&self.key("responses"));
         let replies = entries.iter().map(Reply::read);
         replies.filter(|reply| reply.get("request_id") == request_id).collect()
     }
 
     /// Entries of the events stream so far.
-    pub(crate) fn events(&self) -> Vec<Entry> {
+    pub fn events(&self) -> Vec<Entry> {
         self.redis.stream(&self.key("events"))
     }
 
     /// A worker that runs. On a fresh machine the first one of each image takes a while, and what
     /// it builds serves the others; so they do this one after the other, in all test processes.
-    pub(crate) fn worker(&self, fields: &[(&str, &str)]) -> Worker<'_> {
-        let lock = Path::new(env!("CARGO_TARGET_TMPDIR")).join("build.lock");
+    pub fn worker(&self, fields: &[(&str, &str)]) -> Worker<'_> {
+        let lock = std::env::temp_dir().join("worker-tests-build.lock");
         let lock = File::create(lock).expect("a lock file");
         lock.lock().expect("a lock");
         let reply = self.command(&[&[("command", "create"), ("wait", "running")], fields].concat());
@@ -182,51 +184,46 @@ impl Installation {
     }
 
     /// A worker whose agent is a shell script.
-    pub(crate) fn script(&self, script: &str) -> Worker<'_> {
+    pub fn script(&self, script: &str) -> Worker<'_> {
         let command = serde_json::json!(["/bin/sh", "-c", script]).to_string();
         self.worker(&[("agent_type", "CUSTOM"), ("agent_command", &command)])
     }
 
     /// What the model was asked so far by an agent at work.
-    pub(crate) fn asked_of_model(&self) -> Vec<SeenRequest> {
+    pub fn asked_of_model(&self) -> Vec<SeenRequest> {
         let model = self.model.as_ref().expect("a model");
         model.requests().into_iter().filter(SeenRequest::is_work).collect()
     }
 
     /// Containers of this installation, running or not.
-    pub(crate) fn containers(&self) -> Vec<String> {
+    pub fn containers(&self) -> Vec<String> {
         engine::containers(&self.namespace)
     }
 
     /// Images of this installation.
-    pub(crate) fn images(&self) -> Vec<String> {
+    pub fn images(&self) -> Vec<String> {
         engine::images(&self.namespace)
     }
 
     /// Redis users of this installation's workers.
-    pub(crate) fn users(&self) -> Vec<String> {
+    pub fn users(&self) -> Vec<String> {
         self.redis.users(&format!("{}-", self.namespace))
     }
 
     /// Waits for what is soon to be so.
-    pub(crate) fn soon<T>(&self, what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    pub fn soon<T>(&self, what: &str, ask: impl FnMut() -> Option<T>) -> T {
         self.until(what, SOON, ask)
     }
 
     /// Waits; a failure shows what was seen instead.
-    pub(crate) fn until<T>(
-        &self,
-        what: &str,
-        limit: Duration,
-        ask: impl FnMut() -> Option<T>,
-    ) -> T {
+    pub fn until<T>(&self, what: &str, limit: Duration, ask: impl FnMut() -> Option<T>) -> T {
         until(limit, ask).unwrap_or_else(|| {
             panic!("waited {} s in vain for {what}:{}", limit.as_secs(), self.explain())
         })
     }
 
     /// Everything that helps to understand a failure.
-    pub(crate) fn explain(&self) -> String {
+    pub fn explain(&self) -> String {
         let mut text = String::new();
         for key in self.redis.keys(&self.key("*")) {
             let kind: String = self.redis.run(&["TYPE", &key]);

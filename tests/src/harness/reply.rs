@@ -6,13 +6,13 @@ use super::Entry;
 
 /// The fields of a reply.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Reply {
+pub struct Reply {
     fields: Map<String, Value>,
 }
 
 impl Reply {
     /// From an entry of the responses.
-    pub(crate) fn read(entry: &Entry) -> Self {
+    pub fn read(entry: &Entry) -> Self {
         if entry.fields.len() == 1 && entry.fields.contains_key("data") {
             return Self::from_json(entry.get("data"));
         }
@@ -21,13 +21,13 @@ impl Reply {
     }
 
     /// From the JSON of a document or of a reply list.
-    pub(crate) fn from_json(text: &str) -> Self {
+    pub fn from_json(text: &str) -> Self {
         let fields = serde_json::from_str(text);
         Self { fields: fields.unwrap_or_else(|error| panic!("no JSON object: {error}: {text}")) }
     }
 
     /// A field as text; empty, when it is not there.
-    pub(crate) fn get(&self, name: &str) -> String {
+    pub fn get(&self, name: &str) -> String {
         match self.fields.get(name) {
             None => String::new(),
             Some(Value::String(text)) => text.clone(),
@@ -36,12 +36,12 @@ impl Reply {
     }
 
     /// Whether the command succeeded.
-    pub(crate) fn is_ok(&self) -> bool {
+    pub fn is_ok(&self) -> bool {
         self.get("ok") == "true"
     }
 
     /// The names and values, without the time, which differs.
-    pub(crate) fn timeless(&self) -> Map<String, Value> {
+    pub fn timeless(&self) -> Map<String, Value> {
         let mut fields = self.fields.clone();
         fields.remove("timestamp");
         fields

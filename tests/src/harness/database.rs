@@ -1,6 +1,6 @@
 //! Redis, asked as `redis-cli` asks it.
 
-use redis::streams::StreamRangeReply;
+use redis::streams::{StreamRangeReply, StreamReadReply};
 use redis::{Connection, FromRedisValue, RedisResult};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,27 +8,27 @@ use std::time::Duration;
 use super::Entry;
 
 /// One connection.
-pub(crate) struct Redis {
+pub struct Redis {
     connection: Mutex<Connection>,
 }
 
 impl Redis {
     /// Connects.
-    pub(crate) fn connect(url: &str) -> Self {
+    pub fn connect(url: &str) -> Self {
         Self::try_connect(url).unwrap_or_else(|error| {
             panic!("redis does not answer ({error}); run `make test`, which starts one")
         })
     }
 
     /// Connects, or says why not.
-    pub(crate) fn try_connect(url: &str) -> RedisResult<Self> {
+    pub fn try_connect(url: &str) -> RedisResult<Self> {
         let client = redis::Client::open(url)?;
         let connection = client.get_connection_with_timeout(Duration::from_secs(5))?;
         Ok(Self { connection: Mutex::new(connection) })
     }
 
     /// Sends one command.
-    pub(crate) fn ask<T: FromRedisValue>(&self, words: &[&str]) -> RedisResult<T> {
+    pub fn ask<T: FromRedisValue>(&self, words: &[&str]) -> RedisResult<T> {
         let (name, arguments) = words.split_first().expect("a command");
         let mut command = redis::cmd(name);
         for argument in arguments {
@@ -38,7 +38,7 @@ impl Redis {
     }
 
     /// Sends one command that cannot fail.
-    pub(crate) fn run<T: FromRedisValue>(&self, words: &[&str]) -> T {
+    pub fn run<T: FromRedisValue>(&self, words: &[&str]) -> T {
         self.ask(words).unwrap_or_else(|error| {
             let shown: Vec<_> =
                 words.iter().map(|w| w.chars().take(60).collect::<String>()).collect();
@@ -47,7 +47,7 @@ impl Redis {
     }
 
     /// Appends an entry, and gives its id.
-    pub(crate) fn xadd(&self, stream: &str, fields: &[(&str, &str)]) -> String {
+    pub fn xadd(&self, stream: &str, fields: &[(&str, &str)]) -> String {
         let mut words = vec!["XADD", stream, "*"];
         for (name, value) in fields {
             words.extend([*name, *value]);
@@ -56,7 +56,7 @@ impl Redis {
     }
 
     /// Appends entries in one go, so that they are there at the same time; gives their ids.
-    pub(crate) fn xadd_at_once(&self, stream: &str, entries: &[Vec<(&str, &str)>]) -> Vec<String> {
+    pub fn xadd_at_once(&self, stream: &str, entries: &[Vec<(&str, &str)>]) -> Vec<String> {
         let mut pipe = redis::pipe();
         pipe.atomic();
         for fields in entries {
@@ -69,19 +69,34 @@ impl Redis {
     }
 
     /// The whole of a stream; nothing, when there is none.
-    pub(crate) fn stream(&self, key: &str) -> Vec<Entry> {
+    pub fn stream(&self, key: &str) -> Vec<Entry> {
         let reply: StreamRangeReply = self.run(&["XRANGE", key, "-", "+"]);
         reply.ids.into_iter().map(Entry::read).collect()
     }
 
+    /// Waits for entries after `last`; none, when there are none in time.
+    pub fn follow(&self, key: &str, last: &str, limit: Duration) -> Vec<Entry> {
+        let limit = limit.as_millis().to_string();
+        let words = ["XREAD", "BLOCK", &limit, "STREAMS", key, last];
+        let reply: Option<StreamReadReply> = self.run(&words);
+        let streams = reply.map(|reply| reply.keys).unwrap_or_default();
+        streams.into_iter().flat_map(|stream| stream.ids).map(Entry::read).collect()
+    }
+
+    /// The id of a stream's last entry; `0`, when there is none.
+    pub fn last_id(&self, key: &str) -> String {
+        let reply: StreamRangeReply = self.run(&["XREVRANGE", key, "+", "-", "COUNT", "1"]);
+        reply.ids.into_iter().next().map_or_else(|| "0".to_owned(), |entry| entry.id)
+    }
+
     /// How many entries a group has taken and not acknowledged.
-    pub(crate) fn pending(&self, stream: &str, group: &str) -> i64 {
+    pub fn pending(&self, stream: &str, group: &str) -> i64 {
         let summary: Vec<redis::Value> = self.run(&["XPENDING", stream, group]);
         summary.first().and_then(|n| redis::from_redis_value_ref(n).ok()).expect("a number")
     }
 
     /// The keys that fit a pattern, in order.
-    pub(crate) fn keys(&self, pattern: &str) -> Vec<String> {
+    pub fn keys(&self, pattern: &str) -> Vec<String> {
         let mut keys: Vec<String> = Vec::new();
         let mut cursor = "0".to_owned();
         loop {
@@ -98,7 +113,7 @@ impl Redis {
     }
 
     /// The users whose names begin with `prefix`.
-    pub(crate) fn users(&self, prefix: &str) -> Vec<String> {
+    pub fn users(&self, prefix: &str) -> Vec<String> {
         let users: Vec<String> = self.run(&["ACL", "USERS"]);
         users.into_iter().filter(|user| user.starts_with(prefix)).collect()
     }

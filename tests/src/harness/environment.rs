@@ -4,30 +4,30 @@ use std::path::{Path, PathBuf};
 
 /// Services and programs that the tests use.
 #[derive(Clone, Debug)]
-pub(crate) struct Environment {
+pub struct Environment {
     /// Redis, with credentials.
-    pub(crate) redis_url: String,
+    pub redis_url: String,
     /// Redis as workers reach it.
-    pub(crate) worker_redis_url: String,
+    pub worker_redis_url: String,
     /// The workers' network.
-    pub(crate) network: String,
+    pub network: String,
     /// What images build on.
-    pub(crate) base_image: String,
+    pub base_image: String,
     /// Certificates that builds and workers trust.
-    pub(crate) ca_bundle: Option<String>,
+    pub ca_bundle: Option<String>,
     /// `worker-manager`.
-    pub(crate) manager: PathBuf,
+    pub manager: PathBuf,
     /// `worker-wrapper`.
-    pub(crate) wrapper: PathBuf,
+    pub wrapper: PathBuf,
     /// Of the engine, where it is not the usual one.
-    pub(crate) docker_host: Option<String>,
+    pub docker_host: Option<String>,
     /// Where programs are found.
-    pub(crate) path: String,
+    pub path: String,
 }
 
 impl Environment {
     /// Reads it; a test without it fails, since one that skips proves nothing.
-    pub(crate) fn read() -> Self {
+    pub fn read() -> Self {
         let dist = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist").join(name);
         let program = |variable: &str, name: &str| {
             let path = variable_of(variable).map_or_else(|| dist(name), PathBuf::from);
@@ -53,7 +53,7 @@ impl Environment {
 
     /// The address of this machine on the workers' network: where workers find Redis, and where
     /// they can find anything else that a test serves.
-    pub(crate) fn host_address(&self) -> &str {
+    pub fn host_address(&self) -> &str {
         let rest = self.worker_redis_url.split_once("://").map_or("", |(_, rest)| rest);
         let authority = rest.split('/').next().unwrap_or_default();
         let host = authority.rsplit('@').next().unwrap_or_default();

@@ -13,7 +13,7 @@ use super::{Environment, until};
 const END: Duration = Duration::from_secs(30);
 
 /// A running program, with its output in files. It is killed when it is dropped.
-pub(crate) struct Program {
+pub struct Program {
     child: Child,
     stdout: PathBuf,
     stderr: PathBuf,
@@ -21,19 +21,19 @@ pub(crate) struct Program {
 
 /// How a program ended.
 #[derive(Debug)]
-pub(crate) struct Finished {
+pub struct Finished {
     /// Its exit code or signal.
-    pub(crate) status: ExitStatus,
+    pub status: ExitStatus,
     /// What it printed.
-    pub(crate) stdout: String,
+    pub stdout: String,
     /// What it complained.
-    pub(crate) stderr: String,
+    pub stderr: String,
 }
 
 impl Program {
     /// Starts `worker-manager` with these arguments and this environment, and no other: what the
     /// person who runs the tests has configured is not what is tested.
-    pub(crate) fn start(
+    pub fn start(
         environment: &Environment,
         arguments: &[&str],
         variables: &[(String, String)],
@@ -57,24 +57,24 @@ impl Program {
     }
 
     /// Sends a signal.
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         let _ = kill(Pid::from_raw(self.child.id().cast_signed()), signal);
     }
 
     /// Kills it, as a power cut would.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
     /// Asks it to end, and waits for it.
-    pub(crate) fn stop(&mut self) -> Finished {
+    pub fn stop(&mut self) -> Finished {
         self.signal(Signal::SIGTERM);
         self.finish(END)
     }
 
     /// Waits for its end.
-    pub(crate) fn finish(&mut self, limit: Duration) -> Finished {
+    pub fn finish(&mut self, limit: Duration) -> Finished {
         let status = until(limit, || self.child.try_wait().expect("a child's status"));
         let Some(status) = status else {
             self.kill();
@@ -85,12 +85,12 @@ impl Program {
     }
 
     /// Whether it has ended.
-    pub(crate) fn has_ended(&mut self) -> bool {
+    pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().is_ok_and(|status| status.is_some())
     }
 
     /// All that it printed and complained.
-    pub(crate) fn said(&self) -> String {
+    pub fn said(&self) -> String {
         format!("{}{}", read(&self.stdout), read(&self.stderr))
     }
 }
