@@ -1,0 +1,164 @@
+//! The agent's process: how it starts and how it is signalled.
+
+use nix::libc;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{Pid, Uid, setsid};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use tokio::net::unix::pipe;
+
+use worker_protocol::boot::BootAgent;
+
+/// What every program expects to find. Nothing of the wrapper's own environment is passed on.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A running agent.
+#[derive(Clone, Copy, Debug)]
+pub struct Agent {
+    /// Its process, which leads a session and a process group of its own.
+    pub pid: Pid,
+}
+
+/// The wrapper's ends of the agent's pipes.
+pub struct Pipes {
+    /// What the agent reads.
+    pub stdin: pipe::Sender,
+    /// What it says.
+    pub stdout: pipe::Receiver,
+    /// What it complains.
+    pub stderr: pipe::Receiver,
+}
+
+/// Why the agent could not be started. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to start the agent {program}: {reason}")]
+pub struct StartError {
+    program: String,
+    reason: String,
+    /// What a shell would exit with: 127 when it is not there, otherwise 126.
+    pub code: u8,
+}
+
+/// Starts the agent: own session, own user when we are root, chosen environment, three pipes.
+///
+/// # Errors
+/// When its program is missing or may not be executed, or its workspace may not be entered.
+pub fn start(agent: &BootAgent, arguments: &[String]) -> Result<(Agent, Pipes), StartError> {
+    let (program, own) = agent.command.split_first().map_or(("", &[][..]), |(p, o)| (p, o));
+    let mut command = Command::new(program);
+    command
+        .args(own)
+        .args(arguments)
+        .current_dir(&agent.workspace)
+        .env_clear()
+        .envs(environment(agent))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    if Uid::effective().is_root() {
+        // The standard library clears the supplementary groups with it.
+        command.uid(agent.uid).gid(agent.uid);
+    }
+    // SAFETY: between fork and exec only two system calls are made, and nothing is allocated.
+    unsafe {
+        command.pre_exec(enter_own_session);
+    }
+    let mut child = command.spawn().map_err(|error| explain(program, &agent.workspace, &error))?;
+    let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
+        return Err(failed(program, "its pipes are missing".to_owned(), 126));
+    };
+    let pipes = open(stdin.into(), stdout.into(), stderr.into())
+        .map_err(|error| failed(program, format!("its pipes cannot be used: {error}"), 126))?;
+    Ok((Agent { pid: Pid::from_raw(child.id().cast_signed()) }, pipes))
+}
+
+fn open(stdin: OwnedFd, stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Pipes> {
+    Ok(Pipes {
+        stdin: pipe::Sender::from_owned_fd(stdin)?,
+        stdout: pipe::Receiver::from_owned_fd(stdout)?,
+        stderr: pipe::Receiver::from_owned_fd(stderr)?,
+    })
+}
+
+fn enter_own_session() -> io::Result<()> {
+    setsid()?;
+    // Whatever the wrapper was started with stays the wrapper's. Old kernels lack the call; there
+    // every descriptor of this program is closed on exec all the same.
+    // SAFETY: the call takes three integers and touches no memory.
+    unsafe {
+        libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
+    }
+    Ok(())
+}
+
+impl Agent {
+    /// Signals the agent's process group. A group that is gone is no error.
+    pub fn signal(self, signal: Signal) {
+        let _ = killpg(self.pid, signal);
+    }
+}
+
+fn environment(agent: &BootAgent) -> Vec<(String, String)> {
+    let account = account(agent.uid);
+    let [user, home, shell] =
+        account.unwrap_or_else(|| ["worker", "/tmp", "/bin/sh"].map(str::to_owned));
+    let mut env: Vec<_> = [
+        ("HOME", home.as_str()),
+        ("USER", &user),
+        ("LOGNAME", &user),
+        ("SHELL", &shell),
+        ("PATH", DEFAULT_PATH),
+        ("LANG", "C.UTF-8"),
+        ("TERM", "dumb"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into();
+    // Later ones win.
+    env.extend(agent.env.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())));
+    env
+}
+
+/// Name, home and shell of a user, from `/etc/passwd` (a static program has no other way).
+fn account(uid: u32) -> Option<[String; 3]> {
+    let text = std::fs::read_to_string("/etc/passwd").ok()?;
+    text.lines().find_map(|line| {
+        let fields: Vec<_> = line.split(':').collect();
+        match fields[..] {
+            [name, _, id, _, _, home, shell] if id.parse() == Ok(uid) => {
+                Some([name, home, shell].map(str::to_owned))
+            }
+            _ => None,
+        }
+    })
+}
+
+fn failed(program: &str, reason: String, code: u8) -> StartError {
+    StartError { program: program.to_owned(), reason, code }
+}
+
+fn explain(program: &str, workspace: &str, error: &io::Error) -> StartError {
+    if !Path::new(workspace).is_dir() {
+        let reason = format!("its working directory {workspace} does not exist in the worker");
+        return failed(program, reason, 126);
+    }
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            let reason = "there is no such program in the worker (or not the interpreter that its \
+                          first line names); add the module that brings it, or correct the command";
+            failed(program, reason.to_owned(), 127)
+        }
+        io::ErrorKind::PermissionDenied => {
+            let reason = "the worker's user may not execute it, or not enter the working directory";
+            failed(program, reason.to_owned(), 126)
+        }
+        io::ErrorKind::ArgumentListTooLong => {
+            let reason = "its arguments and environment are too long (128 KiB each at most)";
+            failed(program, reason.to_owned(), 126)
+        }
+        _ => failed(program, error.to_string(), 126),
+    }
+}

@@ -1,0 +1,86 @@
+//! What happens, and what is to be done.
+
+use jiff::Timestamp;
+use nix::sys::signal::Signal;
+use std::time::Instant;
+use worker_protocol::{Input, Output, Problem};
+
+use crate::frame::Line;
+use crate::reaper::Ended;
+use crate::uplink::backlog::StreamId;
+
+/// Whether an input entry comes for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// It does.
+    First,
+    /// It was delivered to a wrapper that died.
+    Again,
+}
+
+/// Everything that can happen.
+pub enum Event {
+    /// The agent printed a line.
+    Said(Line),
+    /// The agent complained a line.
+    Complained(Line),
+    /// Both of the agent's pipes are at their end.
+    PipesClosed,
+    /// The agent's stdin has taken one of the writes.
+    Written,
+    /// The agent's stdin takes nothing any more.
+    StdinClosed,
+    /// An entry of the input stream.
+    Input {
+        /// Its id.
+        id: StreamId,
+        /// Whether it was delivered before.
+        delivery: Delivery,
+        /// What it says, or what is wrong with it.
+        input: Result<Input, Problem>,
+    },
+    /// Somebody asks the worker to end.
+    AskedToStop,
+    /// The agent's process ended.
+    AgentEnded(Ended),
+    /// Redis does not accept this worker any more; the reason.
+    CutOff(String),
+    /// Time has passed.
+    Tick,
+}
+
+/// What is to be done, in order.
+#[derive(Debug, PartialEq)]
+pub enum Effect {
+    /// Write an output entry.
+    Say(Output),
+    /// Acknowledge an input entry, after all that was said before; nothing below `trim_below` is
+    /// of use any more.
+    Acknowledge {
+        /// Which.
+        id: StreamId,
+        /// The oldest that is not done.
+        trim_below: StreamId,
+    },
+    /// Write to the agent's stdin.
+    Write(Vec<u8>),
+    /// Close the agent's stdin.
+    CloseStdin,
+    /// Signal the agent's process group.
+    Signal(Signal),
+    /// Kill every process of the worker but this one.
+    KillAll,
+    /// Show that the worker lives: JSON.
+    Beat(String),
+    /// End with this exit code.
+    Finish(u8),
+}
+
+/// A moment, by both clocks: one tells when, the other how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// When.
+    pub at: Timestamp,
+    /// How long.
+    pub clock: Instant,
+}

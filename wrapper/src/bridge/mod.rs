@@ -1,0 +1,17 @@
+//! The one owner of the wrapper's state: everything that happens comes in as an [`Event`], and what
+//! is to be done goes out as [`Effect`]s.
+//!
+//! ```text
+//! agent's lines ─┐                       ┌─► output entries, acknowledgements, sign of life
+//! input entries ─┼─► handle(event, now) ─┼─► bytes and signals for the agent
+//! signals, time ─┘                       └─► the end
+//! ```
+//! [`turns`] runs prompts one at a time; [`ending`] brings agent and worker to their end.
+
+mod ending;
+mod event;
+mod state;
+mod turns;
+
+pub use event::{Delivery, Effect, Event, Now};
+pub use state::Bridge;

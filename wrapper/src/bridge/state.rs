@@ -1,0 +1,230 @@
+//! State, and the event that changes it.
+
+use nix::sys::signal::Signal;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+use worker_protocol::create::Life;
+use worker_protocol::{Boot, Input, Output, OutputKind, Problem, Pulse, Source, rfc3339};
+
+use super::ending::{Ending, Stderr};
+use super::event::{Delivery, Effect, Event, Now};
+use super::turns::{Prompt, Turn};
+use crate::driver::{Driver, Told};
+use crate::frame::Line;
+use crate::uplink::backlog::StreamId;
+
+/// An agent that is not ready by then gets its prompts all the same.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+const BEAT_EVERY: Duration = Duration::from_secs(10);
+/// Prompts that wait; an orchestrator that is further ahead has lost control.
+const PROMPTS_KEPT: usize = 1000;
+
+/// See the module.
+pub struct Bridge {
+    pub(super) boot: Boot,
+    pub(super) driver: Box<dyn Driver + Send>,
+    pub(super) effects: Vec<Effect>,
+    pub(super) started: Instant,
+    pub(super) ready: bool,
+    pub(super) queue: VecDeque<Prompt>,
+    pub(super) turn: Option<Turn>,
+    pub(super) ending: Ending,
+    pub(super) stderr: Stderr,
+    pub(super) pulse: Pulse,
+    beaten: Option<Instant>,
+    /// Out-of-memory kills that were counted before the agent started.
+    pub(super) oom_kills: Option<u64>,
+}
+
+impl Bridge {
+    /// A bridge to an agent that was just started.
+    #[must_use]
+    pub fn new(boot: Boot, driver: Box<dyn Driver + Send>, now: Now) -> Self {
+        Self {
+            boot,
+            driver,
+            effects: Vec::new(),
+            started: now.clock,
+            ready: false,
+            queue: VecDeque::new(),
+            turn: None,
+            ending: Ending::default(),
+            stderr: Stderr::default(),
+            pulse: Pulse::default(),
+            beaten: None,
+            oom_kills: crate::memory::oom_kills(),
+        }
+    }
+
+    /// The agent's process runs.
+    pub fn begin(&mut self, now: Now) -> Vec<Effect> {
+        let mut told = Vec::new();
+        self.driver.begin(&mut told);
+        self.carry_out(told, now);
+        self.beat(now);
+        std::mem::take(&mut self.effects)
+    }
+
+    /// The agent could not be started: says so, and ends.
+    pub fn never_began(&mut self, problem: &str, code: u8, now: Now) -> Vec<Effect> {
+        self.error(problem);
+        self.finish_without_agent(code, now);
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Handles one event.
+    pub fn handle(&mut self, event: Event, now: Now) -> Vec<Effect> {
+        match event {
+            Event::Said(line) => self.said(line, now),
+            Event::Complained(line) => self.complained(&line, now),
+            Event::PipesClosed => self.ending.pipes_closed = true,
+            Event::Written => self.written(now),
+            Event::StdinClosed => self.stdin_closed(),
+            Event::Input { id, delivery, input } => self.input(id, delivery, input, now),
+            Event::AskedToStop => self.stop(now),
+            Event::AgentEnded(ended) => self.agent_ended(ended, now),
+            Event::CutOff(reason) => self.cut_off(&reason, now),
+            Event::Tick => self.tick(now),
+        }
+        self.next_turn(now);
+        self.go_on_ending(now);
+        std::mem::take(&mut self.effects)
+    }
+
+    fn said(&mut self, line: Line, now: Now) {
+        self.active(now);
+        let mut told = Vec::new();
+        self.driver.line(line, &mut told);
+        self.carry_out(told, now);
+    }
+
+    fn complained(&mut self, line: &Line, now: Now) {
+        self.active(now);
+        self.stderr.keep(&line.text);
+        let mut output = Output::new(OutputKind::Stderr, Source::Agent, line.text.clone());
+        if line.cut {
+            output.truncated = true;
+            output.data = Some(serde_json::json!({"full_bytes": line.full_bytes}));
+        }
+        self.say(output);
+    }
+
+    fn input(&mut self, id: StreamId, delivery: Delivery, input: Result<Input, Problem>, now: Now) {
+        self.active(now);
+        let mut told = Vec::new();
+        let refused = match input {
+            Ok(Input::Prompt(text)) if self.queue.len() < PROMPTS_KEPT => {
+                self.queue.push_back(Prompt { id, delivery, text });
+                return;
+            }
+            Ok(Input::Prompt(_)) => {
+                Some(format!("the prompt was not taken: {PROMPTS_KEPT} wait already"))
+            }
+            Ok(Input::Interrupt) => {
+                self.interrupt(now);
+                None
+            }
+            Ok(Input::Stop) => {
+                self.stop(now);
+                None
+            }
+            Ok(Input::Stdin(text)) => self.driver.stdin(&text, &mut told).err().map(str::to_owned),
+            Ok(Input::Answer { .. }) => Some(
+                "nothing waits for an answer: this worker decides on permissions itself".to_owned(),
+            ),
+            Ok(Input::Keys(_) | Input::Resize { .. }) => Some(
+                "`keys` and `resize` are for agents on a terminal (`protocol` `pty`)".to_owned(),
+            ),
+            Err(problem) => Some(format!("an input entry was not understood: {}", problem.message)),
+        };
+        if let Some(problem) = refused {
+            let data = serde_json::json!({"entry": id.to_string()});
+            self.say(Output::new(OutputKind::Error, Source::Wrapper, problem).with_data(data));
+        }
+        self.carry_out(told, now);
+        self.acknowledge(id);
+    }
+
+    /// Does what the driver wants.
+    pub(super) fn carry_out(&mut self, told: Vec<Told>, now: Now) {
+        for one in told {
+            match one {
+                Told::Ready { raw } => self.agent_ready(raw),
+                Told::Say(output) => self.say(output),
+                Told::Write(bytes) => self.effects.push(Effect::Write(bytes)),
+                Told::Interrupt => self.effects.push(Effect::Signal(Signal::SIGINT)),
+                Told::Woke => self.woke(now),
+                Told::TurnEnded(end) => self.turn_ended(end, now),
+            }
+        }
+    }
+
+    fn agent_ready(&mut self, raw: Option<String>) {
+        self.ready = true;
+        let agent = &self.boot.agent;
+        let version = agent.version.clone().unwrap_or_default();
+        let content = format!("{} {version}", agent.agent_type);
+        let data = serde_json::json!({
+            "agent": agent.agent_type.as_str(),
+            "version": agent.version,
+            "protocol": agent.protocol.as_str(),
+        });
+        let mut output =
+            Output::new(OutputKind::Ready, Source::Wrapper, content.trim_end()).with_data(data);
+        output.raw = raw;
+        self.say(output);
+    }
+
+    fn tick(&mut self, now: Now) {
+        if !self.ready && now.clock.duration_since(self.started) > READY_WITHIN {
+            let seconds = READY_WITHIN.as_secs();
+            self.error(&format!(
+                "the agent was not ready after {seconds} s; it gets its prompts anyway"
+            ));
+            self.agent_ready(None);
+        }
+        self.watch_turn(now);
+        if self.beaten.is_none_or(|at| now.clock.duration_since(at) >= BEAT_EVERY) {
+            self.beat(now);
+        }
+    }
+
+    /// Something went in or came out.
+    fn active(&mut self, now: Now) {
+        self.pulse.last_activity_at = Some(rfc3339(now.at));
+    }
+
+    pub(super) fn beat(&mut self, now: Now) {
+        self.beaten = Some(now.clock);
+        self.pulse.turn = self.turn.as_ref().and_then(|turn| turn.id).map(|id| id.to_string());
+        let pulse = serde_json::to_string(&self.pulse).unwrap_or_default();
+        self.effects.push(Effect::Beat(pulse));
+    }
+
+    /// Says something, as a part of the turn that runs.
+    pub(super) fn say(&mut self, mut output: Output) {
+        if let Some(id) = self.turn.as_ref().and_then(|turn| turn.id) {
+            output.turn = Some(id.to_string());
+        }
+        if let Some(session) = &output.session_id {
+            self.pulse.session_id = Some(session.clone());
+        }
+        self.effects.push(Effect::Say(output));
+    }
+
+    pub(super) fn error(&mut self, text: &str) {
+        self.say(Output::new(OutputKind::Error, Source::Wrapper, text));
+    }
+
+    /// An input entry is done with.
+    pub(super) fn acknowledge(&mut self, id: StreamId) {
+        let running = self.turn.as_ref().and_then(|turn| turn.id);
+        let waiting = self.queue.iter().map(|prompt| prompt.id);
+        let trim_below = waiting.chain(running).chain([id]).min().unwrap_or(id);
+        self.effects.push(Effect::Acknowledge { id, trim_below });
+    }
+
+    pub(super) fn is_headless(&self) -> bool {
+        self.boot.life == Life::Headless
+    }
+}

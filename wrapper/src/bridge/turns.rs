@@ -1,0 +1,148 @@
+//! Prompts run in order, one turn at a time.
+
+use nix::sys::signal::Signal;
+use std::time::{Duration, Instant};
+use worker_protocol::output::Outcome;
+use worker_protocol::{Output, OutputKind, Source};
+
+use super::event::{Delivery, Effect, Now};
+use super::state::Bridge;
+use crate::driver::{Told, TurnEnd, TurnsEnd};
+use crate::uplink::backlog::StreamId;
+
+/// An agent that was interrupted says so within a second, or never.
+const INTERRUPT_WITHIN: Duration = Duration::from_secs(10);
+
+/// A prompt that waits.
+pub(super) struct Prompt {
+    pub(super) id: StreamId,
+    pub(super) delivery: Delivery,
+    pub(super) text: String,
+}
+
+/// The turn that runs.
+pub(super) struct Turn {
+    /// Its input entry; none for work that the agent took up by itself.
+    pub(super) id: Option<StreamId>,
+    since: Instant,
+    /// Writes of its prompt that the agent's stdin has not taken.
+    unwritten: usize,
+    stopping: Option<Stopping>,
+}
+
+/// A turn that was told to end.
+struct Stopping {
+    why: Outcome,
+    since: Instant,
+    pressed: bool,
+}
+
+impl Bridge {
+    /// Starts the next turn, when there is a prompt and the agent is free.
+    pub(super) fn next_turn(&mut self, now: Now) {
+        if !self.ready || self.turn.is_some() || self.ending.has_begun() {
+            return;
+        }
+        let Some(prompt) = self.queue.pop_front() else { return };
+        let mut told = Vec::new();
+        self.driver.prompt(&prompt.text, &mut told);
+        let unwritten = told.iter().filter(|one| matches!(one, Told::Write(_))).count();
+        let id = Some(prompt.id);
+        self.turn = Some(Turn { id, since: now.clock, unwritten, stopping: None });
+        let mut output = Output::new(OutputKind::TurnStarted, Source::Wrapper, prompt.text);
+        if prompt.delivery == Delivery::Again {
+            output.data = Some(serde_json::json!({"redelivered": true}));
+        }
+        self.say(output);
+        self.carry_out(told, now);
+    }
+
+    /// The agent works though nobody asked.
+    pub(super) fn woke(&mut self, now: Now) {
+        if self.turn.is_none() {
+            self.turn = Some(Turn { id: None, since: now.clock, unwritten: 0, stopping: None });
+            let data = serde_json::json!({"background": true});
+            self.say(Output::new(OutputKind::TurnStarted, Source::Wrapper, "").with_data(data));
+        }
+    }
+
+    /// The agent's stdin has taken a write. Where nobody says when a turn is over, it is now.
+    pub(super) fn written(&mut self, now: Now) {
+        let Some(turn) = &mut self.turn else { return };
+        turn.unwritten = turn.unwritten.saturating_sub(1);
+        if turn.unwritten == 0 && self.driver.turns_end() == TurnsEnd::WhenWritten {
+            self.turn_ended(TurnEnd::new(Outcome::Success, ""), now);
+        }
+    }
+
+    pub(super) fn turn_ended(&mut self, end: TurnEnd, now: Now) {
+        let TurnEnd { mut outcome, text, mut data, raw, session_id, cost_usd_total, .. } = end;
+        let stopping = self.turn.as_ref().and_then(|turn| turn.stopping.as_ref());
+        if let (Some(stopping), true) = (stopping, outcome != Outcome::Success) {
+            outcome = stopping.why;
+        }
+        if let Some(turn) = &self.turn {
+            let spent = now.clock.duration_since(turn.since).as_millis();
+            let spent = u64::try_from(spent).unwrap_or(u64::MAX);
+            data.entry("duration_ms").or_insert_with(|| spent.into());
+        }
+        data.insert("outcome".to_owned(), outcome.as_str().into());
+        let mut output = Output::new(OutputKind::TurnCompleted, Source::Wrapper, text);
+        output.data = Some(data.into());
+        output.raw = raw;
+        output.session_id = session_id;
+        self.say(output);
+        self.pulse.turns += 1;
+        self.pulse.cost_usd = cost_usd_total.unwrap_or(self.pulse.cost_usd);
+        let id = self.turn.take().and_then(|turn| turn.id);
+        if let Some(id) = id {
+            self.acknowledge(id);
+        }
+        self.ending.outcome = Some(outcome);
+        self.beat(now);
+    }
+
+    /// Ends the turn that runs; the agent stays.
+    pub(super) fn interrupt(&mut self, now: Now) {
+        self.tell_turn_to_end(Outcome::Interrupted, now);
+    }
+
+    fn tell_turn_to_end(&mut self, why: Outcome, now: Now) {
+        let Some(turn) = &mut self.turn else {
+            // A program without turns may be at work all the same.
+            if self.driver.turns_end() == TurnsEnd::WhenWritten {
+                self.effects.push(Effect::Signal(Signal::SIGINT));
+            }
+            return;
+        };
+        if turn.stopping.is_some() {
+            return;
+        }
+        turn.stopping = Some(Stopping { why, since: now.clock, pressed: false });
+        let mut told = Vec::new();
+        self.driver.interrupt(&mut told);
+        self.carry_out(told, now);
+    }
+
+    /// A turn that takes too long is ended, and one that does not end is pressed.
+    pub(super) fn watch_turn(&mut self, now: Now) {
+        let Some(turn) = &mut self.turn else { return };
+        let limit = self.boot.bounds.turn_timeout;
+        match &mut turn.stopping {
+            None if limit.is_some_and(|limit| now.clock.duration_since(turn.since) > limit) => {
+                self.tell_turn_to_end(Outcome::Timeout, now);
+            }
+            Some(stopping) if now.clock.duration_since(stopping.since) > INTERRUPT_WITHIN => {
+                let again = stopping.pressed;
+                (stopping.pressed, stopping.since) = (true, now.clock);
+                if again {
+                    self.error("the turn could not be ended, so the agent is");
+                    self.stop(now);
+                } else {
+                    self.effects.push(Effect::Signal(Signal::SIGINT));
+                }
+            }
+            _ => {}
+        }
+    }
+}

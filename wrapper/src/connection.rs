@@ -1,0 +1,149 @@
+//! Connections to Redis as the worker's own user, and what their errors mean.
+
+use redis::aio::MultiplexedConnection;
+use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
+use redis::{AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, RedisError};
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, Instant};
+
+use worker_protocol::boot::RedisAccess;
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// A peer that does not acknowledge for so long is gone.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
+const KEEPALIVE: Duration = Duration::from_secs(15);
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Users are gone when Redis was restarted, until the manager makes them again.
+const DENIED_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What an error means for the one who got it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The connection is of no more use, or the consumer group is not there: make another
+    /// connection after a while. The manager makes groups again at the stream's beginning.
+    Lost,
+    /// The credentials are not accepted, or do not suffice.
+    Denied,
+}
+
+/// Sorts an error. What is not known is treated as a lost connection: it is tried again.
+#[must_use]
+pub fn trouble(error: &RedisError) -> Trouble {
+    match error.code() {
+        Some("NOAUTH" | "WRONGPASS" | "NOPERM") => Trouble::Denied,
+        _ if error.kind() == ErrorKind::AuthenticationFailed => Trouble::Denied,
+        _ => Trouble::Lost,
+    }
+}
+
+/// Makes connections to one Redis.
+#[derive(Clone, Debug)]
+pub struct Redis {
+    client: Client,
+}
+
+impl Redis {
+    /// A Redis that is not connected yet.
+    ///
+    /// # Errors
+    /// When the address cannot be understood.
+    pub fn new(access: &RedisAccess) -> Result<Self, RedisError> {
+        let tcp = TcpSettings::default()
+            .set_nodelay(true)
+            .set_keepalive(TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE))
+            .set_user_timeout(UNACKNOWLEDGED);
+        let info = access.url.as_str().into_connection_info()?;
+        let user = info
+            .redis_settings()
+            .clone()
+            .set_username(&access.username)
+            .set_password(access.password.reveal())
+            .set_skip_set_lib_name();
+        let info = info.set_tcp_settings(tcp).set_redis_settings(user);
+        Ok(Self { client: Client::open(info)? })
+    }
+
+    /// A new connection, whose answers may take as long as `answer_within`.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached or does not accept the credentials.
+    pub async fn connect(
+        &self,
+        answer_within: Duration,
+    ) -> Result<MultiplexedConnection, RedisError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_WITHIN))
+            .set_response_timeout(Some(answer_within));
+        self.client.get_multiplexed_async_connection_with_config(&config).await
+    }
+}
+
+/// Pauses between attempts, and when to give up.
+#[derive(Debug, Default)]
+pub struct Retry {
+    failures: u32,
+    worked_once: bool,
+    denied_since: Option<Instant>,
+}
+
+impl Retry {
+    /// It worked: the next failure is a first one.
+    pub fn worked(&mut self) {
+        *self = Self { worked_once: true, ..Self::default() };
+    }
+
+    /// How long to wait before the next attempt; nothing when there is no hope. Credentials that
+    /// never worked will not begin to; those that did are given a time to come back.
+    pub fn pause(&mut self, trouble: Trouble, now: Instant) -> Option<Duration> {
+        if trouble == Trouble::Denied {
+            let since = *self.denied_since.get_or_insert(now);
+            if !self.worked_once || now.duration_since(since) >= DENIED_PATIENCE {
+                return None;
+            }
+        } else {
+            self.denied_since = None;
+        }
+        let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(16)).min(LONGEST_PAUSE);
+        self.failures = self.failures.saturating_add(1);
+        Some(jitter(pause))
+    }
+}
+
+/// Between half and all of it, so that many workers do not come back at one moment.
+fn jitter(pause: Duration) -> Duration {
+    let random = RandomState::new().hash_one(()) % 512;
+    pause.mul_f64(0.5 + random as f64 / 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_limit_and_begin_again() {
+        let (mut retry, now) = (Retry::default(), Instant::now());
+        let mut last = Duration::ZERO;
+        for _ in 0..20 {
+            last = retry.pause(Trouble::Lost, now).unwrap();
+        }
+        assert!(last >= LONGEST_PAUSE / 2 && last <= LONGEST_PAUSE);
+        retry.worked();
+        assert!(retry.pause(Trouble::Lost, now).unwrap() <= FIRST_PAUSE);
+    }
+
+    #[test]
+    fn credentials_that_never_worked_are_not_tried_again() {
+        assert_eq!(Retry::default().pause(Trouble::Denied, Instant::now()), None);
+    }
+
+    #[test]
+    fn credentials_that_worked_have_time_to_come_back() {
+        let (mut retry, now) = (Retry::default(), Instant::now());
+        retry.worked();
+        assert!(retry.pause(Trouble::Denied, now).is_some());
+        assert!(retry.pause(Trouble::Denied, now + DENIED_PATIENCE / 2).is_some());
+        assert_eq!(retry.pause(Trouble::Denied, now + DENIED_PATIENCE), None);
+    }
+}

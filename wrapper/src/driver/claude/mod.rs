@@ -1,0 +1,241 @@
+//! Claude Code's stream-json, both ways, in one long-lived process.
+//!
+//! Source of the protocol: the vendor's SDKs and documentation, and the transcripts of version
+//! 2.1.329 in `wrapper/tests/transcripts/claude/`. A `result` ends a turn, not the run; the process
+//! ends when its stdin does.
+
+mod frame;
+mod result;
+
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+use worker_protocol::boot::BootAgent;
+use worker_protocol::{Output, OutputKind, Source};
+
+use super::{Driver, Told, TurnsEnd, plain};
+use crate::frame::Line;
+
+const INITIALIZE: &str = "wrapper-initialize";
+/// Tools whose result has not come yet; more than an agent has at one time.
+const TOOLS_KEPT: usize = 256;
+
+/// Tools that nobody is there to answer, in a worker without a person.
+const DISALLOWED: &str = "--disallowedTools=AskUserQuestion";
+
+/// The state of the conversation.
+pub struct Claude {
+    arguments: Vec<String>,
+    /// Control requests sent so far.
+    requests: u64,
+    /// A prompt was written and its `result` has not come.
+    in_turn: bool,
+    /// The agent works without a prompt.
+    awake: bool,
+    /// Names of tools by the id of their use.
+    tools: BTreeMap<String, String>,
+    /// Work in the background that will report with a turn of its own.
+    tasks: BTreeSet<String>,
+    cost: result::Cost,
+}
+
+impl Claude {
+    /// A conversation that has not begun.
+    #[must_use]
+    pub fn new(agent: &BootAgent) -> Self {
+        Self {
+            arguments: arguments(agent),
+            requests: 0,
+            in_turn: false,
+            awake: false,
+            tools: BTreeMap::new(),
+            tasks: BTreeSet::new(),
+            cost: result::Cost::default(),
+        }
+    }
+
+    fn frame(&mut self, frame: &Value, raw: String, told: &mut Vec<Told>) {
+        let session = frame.get("session_id").and_then(Value::as_str).map(str::to_owned);
+        let kind = frame.get("type").and_then(Value::as_str).unwrap_or_default();
+        let mut outputs = match kind {
+            "assistant" => {
+                self.wake(told);
+                frame::assistant(frame, &mut self.tools)
+            }
+            "user" => frame::user(frame, &mut self.tools),
+            "rate_limit_event" => vec![frame::rate_limit(frame)],
+            "control_request" => return self.asked(frame, raw, told),
+            "control_response" if frame::answers(frame, INITIALIZE) => {
+                return told.push(Told::Ready { raw: Some(raw) });
+            }
+            "result" => return self.result(frame, raw, session, told),
+            "conversation_reset" => {
+                self.cost = result::Cost::default();
+                Vec::new()
+            }
+            "system" => {
+                self.note_task(frame);
+                Vec::new()
+            }
+            _ => Vec::new(),
+        };
+        while self.tools.len() > TOOLS_KEPT {
+            self.tools.pop_first();
+        }
+        if outputs.is_empty() {
+            outputs.push(frame::unnamed(frame));
+        }
+        outputs[0].raw = Some(raw);
+        for mut output in outputs {
+            output.session_id.clone_from(&session);
+            told.push(Told::Say(output));
+        }
+    }
+
+    /// Something is said though nobody asked: a task in the background has ended.
+    fn wake(&mut self, told: &mut Vec<Told>) {
+        if !self.in_turn && !self.awake {
+            self.awake = true;
+            told.push(Told::Woke);
+        }
+    }
+
+    fn result(
+        &mut self,
+        frame: &Value,
+        raw: String,
+        session_id: Option<String>,
+        told: &mut Vec<Told>,
+    ) {
+        let mut end = result::read(frame, &mut self.cost);
+        end.raw = Some(raw);
+        end.session_id = session_id;
+        let of_its_own = frame.pointer("/origin/kind").and_then(Value::as_str);
+        end.background = of_its_own == Some("task-notification") || !self.in_turn;
+        if end.background {
+            self.awake = false;
+        } else {
+            self.in_turn = false;
+        }
+        told.push(Told::TurnEnded(end));
+    }
+
+    /// Shells in the background may never end; agents and workflows do, and then report.
+    fn note_task(&mut self, frame: &Value) {
+        let text = |name: &str| frame.get(name).and_then(Value::as_str).unwrap_or_default();
+        let id = text("task_id").to_owned();
+        match text("subtype") {
+            "task_started" if matches!(text("task_type"), "local_agent" | "local_workflow") => {
+                self.tasks.insert(id);
+            }
+            "task_notification" => {
+                self.tasks.remove(&id);
+            }
+            _ => {}
+        }
+    }
+
+    /// The agent asks its host. Nobody is there to say yes, and no answer would hang the turn.
+    fn asked(&mut self, frame: &Value, raw: String, told: &mut Vec<Told>) {
+        let id = frame.get("request_id").cloned().unwrap_or_default();
+        let request = frame.get("request").cloned().unwrap_or_default();
+        let subtype = request.get("subtype").and_then(Value::as_str).unwrap_or_default();
+        let answer = if subtype == "can_use_tool" {
+            let message = "the policy of this worker does not allow it";
+            json!({"subtype": "success", "request_id": id,
+                   "response": {"behavior": "deny", "message": message}})
+        } else {
+            let error = format!("the host has no answer to {subtype}");
+            json!({"subtype": "error", "request_id": id, "error": error})
+        };
+        let mut output =
+            if subtype == "can_use_tool" { frame::denied(&request) } else { frame::unnamed(frame) };
+        output.raw = Some(raw);
+        told.push(Told::Say(output));
+        told.push(written(&json!({"type": "control_response", "response": answer})));
+    }
+}
+
+impl Driver for Claude {
+    fn arguments(&self) -> Vec<String> {
+        self.arguments.clone()
+    }
+
+    fn turns_end(&self) -> TurnsEnd {
+        TurnsEnd::WhenToldSo
+    }
+
+    fn begin(&mut self, told: &mut Vec<Told>) {
+        told.push(written(&json!({
+            "type": "control_request",
+            "request_id": INITIALIZE,
+            "request": {"subtype": "initialize", "hooks": null},
+        })));
+    }
+
+    fn prompt(&mut self, text: &str, told: &mut Vec<Told>) {
+        self.in_turn = true;
+        told.push(written(&json!({
+            "type": "user",
+            "message": {"role": "user", "content": text},
+            "parent_tool_use_id": null,
+            "session_id": "",
+        })));
+    }
+
+    fn interrupt(&mut self, told: &mut Vec<Told>) {
+        self.requests += 1;
+        told.push(written(&json!({
+            "type": "control_request",
+            "request_id": format!("wrapper-{}", self.requests),
+            "request": {"subtype": "interrupt"},
+        })));
+    }
+
+    fn stdin(&mut self, _text: &str, _told: &mut Vec<Told>) -> Result<(), &'static str> {
+        Err("raw input is only for CUSTOM agents; send a `prompt`")
+    }
+
+    fn line(&mut self, line: Line, told: &mut Vec<Told>) {
+        match serde_json::from_str::<Value>(&line.text) {
+            Ok(frame) if frame.is_object() && !line.cut => self.frame(&frame, line.text, told),
+            _ => told.push(Told::Say(plain(line))),
+        }
+    }
+
+    fn works_in_background(&self) -> bool {
+        self.awake || !self.tasks.is_empty()
+    }
+}
+
+/// A value of the caller's goes behind `=`, so that it cannot be taken for a flag.
+fn arguments(agent: &BootAgent) -> Vec<String> {
+    let mut arguments: Vec<_> = [
+        "-p",
+        "--output-format=stream-json",
+        "--input-format=stream-json",
+        "--verbose",
+        "--permission-mode=bypassPermissions",
+        DISALLOWED,
+    ]
+    .map(str::to_owned)
+    .into();
+    let optional = [
+        ("--append-system-prompt", &agent.system_prompt),
+        ("--model", &agent.model),
+        ("--mcp-config", &agent.mcp),
+    ];
+    for (flag, value) in optional {
+        arguments.extend(value.as_ref().map(|value| format!("{flag}={value}")));
+    }
+    arguments
+}
+
+fn written(frame: &Value) -> Told {
+    Told::Write(format!("{frame}\n").into_bytes())
+}
+
+/// An entry of the agent's.
+fn said(kind: OutputKind, content: impl Into<String>) -> Output {
+    Output::new(kind, Source::Agent, content)
+}

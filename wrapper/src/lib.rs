@@ -1,0 +1,38 @@
+//! PID 1 of a worker: takes prompts from Redis, drives the agent, and writes what the agent says.
+//!
+//! Reading order: [`boot`] is what the manager tells; [`bridge`] owns the state and decides;
+//! [`driver`] speaks the agent's protocol; [`agent`] and [`reaper`] are its process, [`frame`] and
+//! [`mask`] its lines; [`downlink`] reads from Redis, [`uplink`] writes to it, by way of
+//! [`connection`]; [`worker`] runs all of it.
+
+pub mod agent;
+pub mod boot;
+pub mod bridge;
+pub mod connection;
+pub mod downlink;
+pub mod driver;
+pub mod frame;
+pub mod mask;
+pub mod memory;
+pub mod reaper;
+pub mod uplink;
+pub mod worker;
+
+use std::fmt;
+
+/// A line of the wrapper's own, for whoever looks at the worker's log. Never what the agent said.
+pub fn log(message: fmt::Arguments<'_>) {
+    eprintln!("worker-wrapper: {message}");
+}
+
+/// An error with its causes, in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

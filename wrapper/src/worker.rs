@@ -1,0 +1,268 @@
+//! Runs a worker: connects the bridge with the agent's pipes, with Redis, with signals and time.
+
+use jiff::Timestamp;
+use nix::unistd::Pid;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::pipe;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use worker_protocol::Boot;
+use worker_protocol::boot::BootFile;
+
+use crate::agent::{self, Agent, Pipes};
+use crate::bridge::{Bridge, Effect, Event, Now};
+use crate::connection::Redis;
+use crate::downlink::Downlink;
+use crate::driver;
+use crate::frame::{Framer, Line};
+use crate::mask::Masks;
+use crate::reaper::{self, Reaper};
+use crate::uplink::{self, Uplink};
+
+/// Events that wait. The readers of the agent's pipes wait when it is full.
+const QUEUE: usize = 256;
+const READ_BYTES: usize = 64 << 10;
+const TICK: Duration = Duration::from_millis(500);
+/// Time to hand the last entries to Redis.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// The wrapper itself could not begin: EX_CONFIG of sysexits.h.
+const CONFIG: u8 = 78;
+
+/// Runs the worker to its end, and gives the exit code.
+pub async fn run(boot: Boot) -> u8 {
+    match begin(boot).await {
+        Ok(code) => code,
+        Err(problem) => {
+            crate::log(format_args!("{problem}"));
+            CONFIG
+        }
+    }
+}
+
+async fn begin(boot: Boot) -> Result<u8, String> {
+    // Before the first child, so that no end is missed.
+    let reaper = Reaper::new().map_err(|error| format!("failed to wait for children: {error}"))?;
+    if !reaper::is_init() {
+        Reaper::adopt_orphans();
+    }
+    write_files(&boot.files)?;
+    let driver = driver::for_agent(&boot.agent)?;
+    let redis = Redis::new(&boot.redis)
+        .map_err(|error| format!("the address of redis cannot be used: {error}"))?;
+    let (events, queue) = mpsc::channel(QUEUE);
+    listen(&events)?;
+    let (uplink, sender) = uplink::new(redis.clone(), &boot);
+    tokio::spawn(pass_on_denial(sender.run(), events.clone()));
+
+    let started = agent::start(&boot.agent, &driver.arguments());
+    let input = boot.keys.input.clone();
+    let masks = Arc::new(Masks::new(&boot.agent.env));
+    let line_bytes = boot.bounds.line_bytes;
+    let mut bridge = Bridge::new(boot, driver, now());
+    let mut worker = Worker { uplink, masks, agent: None, stdin: None };
+    let first = match started {
+        Ok((agent, pipes)) => {
+            worker.connect(agent, pipes, line_bytes, &events);
+            tokio::spawn(wait_for(reaper, agent.pid, events.clone()));
+            let downlink = Downlink::new(redis, input, events.clone());
+            let denied = events.clone();
+            tokio::spawn(async move {
+                if let Some(reason) = downlink.run().await {
+                    let _ = denied.send(Event::CutOff(reason)).await;
+                }
+            });
+            bridge.begin(now())
+        }
+        Err(error) => bridge.never_began(&error.to_string(), error.code, now()),
+    };
+    Ok(worker.go_on(bridge, first, queue).await)
+}
+
+fn now() -> Now {
+    Now { at: Timestamp::now(), clock: Instant::now() }
+}
+
+/// Files for the agent to read: root's, for everybody's eyes.
+fn write_files(files: &[BootFile]) -> Result<(), String> {
+    for file in files {
+        let path = Path::new(&file.path);
+        let folder = path.parent().unwrap_or(path);
+        std::fs::create_dir_all(folder)
+            .and_then(|()| std::fs::write(path, &file.text))
+            .map_err(|error| format!("failed to write {} for the agent: {error}", file.path))?;
+    }
+    Ok(())
+}
+
+/// Signals and time.
+fn listen(events: &mpsc::Sender<Event>) -> Result<(), String> {
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let mut signals =
+            signal(kind).map_err(|error| format!("failed to listen for signals: {error}"))?;
+        let events = events.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() && events.send(Event::AskedToStop).await.is_ok() {}
+        });
+    }
+    let events = events.clone();
+    tokio::spawn(async move {
+        let mut beat = tokio::time::interval(TICK);
+        while events.send(Event::Tick).await.is_ok() {
+            beat.tick().await;
+        }
+    });
+    Ok(())
+}
+
+async fn pass_on_denial(sender: impl Future<Output = String>, events: mpsc::Sender<Event>) {
+    let reason = sender.await;
+    let _ = events.send(Event::CutOff(reason)).await;
+}
+
+async fn wait_for(mut reaper: Reaper, pid: Pid, events: mpsc::Sender<Event>) {
+    let ended = reaper.until(pid).await;
+    let _ = events.send(Event::AgentEnded(ended)).await;
+    reaper.go_on().await;
+}
+
+/// What effects are carried out with.
+struct Worker {
+    uplink: Uplink,
+    masks: Arc<Masks>,
+    agent: Option<Agent>,
+    stdin: Option<mpsc::UnboundedSender<Vec<u8>>>,
+}
+
+impl Worker {
+    /// One task for each pipe.
+    fn connect(
+        &mut self,
+        agent: Agent,
+        pipes: Pipes,
+        line_bytes: usize,
+        events: &mpsc::Sender<Event>,
+    ) {
+        self.agent = Some(agent);
+        let (stdin, queue) = mpsc::unbounded_channel();
+        self.stdin = Some(stdin);
+        tokio::spawn(write(pipes.stdin, queue, events.clone()));
+        let reader = || Lines {
+            framer: Framer::new(line_bytes),
+            masks: Arc::clone(&self.masks),
+            uplink: self.uplink.clone(),
+            events: events.clone(),
+        };
+        let stdout = tokio::spawn(reader().read(pipes.stdout, Event::Said));
+        let stderr = tokio::spawn(reader().read(pipes.stderr, Event::Complained));
+        let events = events.clone();
+        tokio::spawn(async move {
+            let _ = tokio::join!(stdout, stderr);
+            let _ = events.send(Event::PipesClosed).await;
+        });
+    }
+
+    async fn go_on(
+        mut self,
+        mut bridge: Bridge,
+        first: Vec<Effect>,
+        mut queue: mpsc::Receiver<Event>,
+    ) -> u8 {
+        let mut effects = first;
+        loop {
+            if let Some(code) = self.carry_out(effects) {
+                let _ = tokio::time::timeout(LAST_WORDS, self.uplink.drained()).await;
+                return code;
+            }
+            let Some(event) = queue.recv().await else { return CONFIG };
+            effects = bridge.handle(event, now());
+        }
+    }
+
+    /// The exit code, when it is time to end.
+    fn carry_out(&mut self, effects: Vec<Effect>) -> Option<u8> {
+        for effect in effects {
+            match effect {
+                Effect::Say(mut output) => {
+                    self.masks.output(&mut output);
+                    self.uplink.say(output, Timestamp::now());
+                }
+                Effect::Acknowledge { id, trim_below } => {
+                    self.uplink.acknowledge(id.to_string(), trim_below);
+                }
+                Effect::Write(bytes) => {
+                    if let Some(stdin) = &self.stdin {
+                        let _ = stdin.send(bytes);
+                    }
+                }
+                Effect::CloseStdin => self.stdin = None,
+                Effect::Signal(signal) => {
+                    if let Some(agent) = self.agent {
+                        agent.signal(signal);
+                    }
+                }
+                Effect::KillAll => reaper::kill_everything(),
+                Effect::Beat(pulse) => self.uplink.beat(pulse),
+                Effect::Finish(code) => return Some(code),
+            }
+        }
+        None
+    }
+}
+
+/// Writes to the agent's stdin; closes it when nobody is left to send.
+async fn write(
+    mut stdin: pipe::Sender,
+    mut queue: mpsc::UnboundedReceiver<Vec<u8>>,
+    events: mpsc::Sender<Event>,
+) {
+    while let Some(bytes) = queue.recv().await {
+        let event = match stdin.write_all(&bytes).await {
+            Ok(()) => Event::Written,
+            Err(_) => Event::StdinClosed,
+        };
+        let closed = matches!(event, Event::StdinClosed);
+        if events.send(event).await.is_err() || closed {
+            return;
+        }
+    }
+}
+
+/// One of the agent's pipes, line by line.
+struct Lines {
+    framer: Framer,
+    masks: Arc<Masks>,
+    uplink: Uplink,
+    events: mpsc::Sender<Event>,
+}
+
+impl Lines {
+    /// Reads to the end.
+    async fn read(mut self, mut pipe: impl AsyncRead + Unpin, event: fn(Line) -> Event) {
+        let mut buffer = vec![0; READ_BYTES];
+        loop {
+            self.uplink.room().await;
+            let lines = match pipe.read(&mut buffer).await {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Ok(0) | Err(_) => break,
+                Ok(read) => self.framer.feed(&buffer[..read]),
+            };
+            if self.pass_on(lines, event).await.is_err() {
+                return;
+            }
+        }
+        let last = self.framer.finish().into_iter().collect();
+        let _ = self.pass_on(last, event).await;
+    }
+
+    async fn pass_on(&self, lines: Vec<Line>, event: fn(Line) -> Event) -> Result<(), ()> {
+        for mut line in lines {
+            self.masks.line(&mut line);
+            self.events.send(event(line)).await.map_err(drop)?;
+        }
+        Ok(())
+    }
+}
