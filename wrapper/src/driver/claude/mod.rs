@@ -6,6 +6,8 @@
 
 mod frame;
 mod result;
+#[cfg(test)]
+mod transcript;
 
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};

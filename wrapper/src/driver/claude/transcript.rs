@@ -1,0 +1,182 @@
+//! What the real Claude Code said, and what the driver makes of it.
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+use worker_protocol::boot::BootAgent;
+use worker_protocol::output::Outcome;
+use worker_protocol::{AgentProtocol, AgentType, OutputKind};
+
+use super::{Claude, INITIALIZE};
+use crate::driver::{Driver, Told};
+use crate::frame::Line;
+
+fn claude() -> Claude {
+    Claude::new(&BootAgent {
+        agent_type: AgentType::Claude,
+        version: None,
+        protocol: AgentProtocol::Claude,
+        command: vec!["claude".into()],
+        env: BTreeMap::new(),
+        system_prompt: Some("--be-brief".into()),
+        model: None,
+        mcp: None,
+        uid: 1000,
+        workspace: "/workspace".into(),
+    })
+}
+
+/// Plays a transcript: what was written to stdin as a prompt is one here, and each line of stdout
+/// goes to the driver. Gives a word for each thing that the driver told, and what it told.
+fn play(name: &str) -> (String, Vec<Told>) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts/claude");
+    let text = std::fs::read_to_string(folder.join(format!("{name}.jsonl"))).unwrap();
+    let mut driver = claude();
+    let mut told = Vec::new();
+    for line in text.lines() {
+        let step: Value = serde_json::from_str(line).unwrap();
+        if let Some(prompt) = step.pointer("/stdin/message/content").and_then(Value::as_str) {
+            driver.prompt(prompt, &mut told);
+        }
+        if let Some(frame) = step.get("stdout") {
+            // The transcripts' first request is the one that makes the agent ready.
+            let text = frame.to_string().replace("\"req_1\"", &format!("\"{INITIALIZE}\""));
+            let before = told.len();
+            driver.line(Line { full_bytes: text.len(), text, cut: false }, &mut told);
+            assert!(told.len() > before, "{name}: a line gave nothing: {frame}");
+        }
+    }
+    let words = told.iter().filter_map(word).collect::<Vec<_>>().join(" ");
+    (words, told)
+}
+
+fn word(told: &Told) -> Option<String> {
+    Some(match told {
+        Told::Ready { .. } => "ready".to_owned(),
+        Told::Say(output) if output.kind == OutputKind::Stdout => return None,
+        Told::Say(output) => output.kind.as_str().to_owned(),
+        Told::Write(_) => return None,
+        Told::Interrupt => "SIGINT".to_owned(),
+        Told::Woke => "woke".to_owned(),
+        Told::TurnEnded(end) => format!("{}.", end.outcome.as_str()),
+    })
+}
+
+fn ends(told: &[Told]) -> Vec<&super::super::TurnEnd> {
+    let end = |one| match one {
+        &Told::TurnEnded(ref end) => Some(end),
+        _ => None,
+    };
+    told.iter().filter_map(end).collect()
+}
+
+#[test]
+fn turns_are_told_as_they_were() {
+    for (name, wanted) in [
+        ("initialize", "ready"),
+        ("hello", "ready message success."),
+        ("tool", "ready message tool_call tool_result message success."),
+        ("two-turns", "ready message success. message tool_call tool_result message success."),
+        ("interrupt", "ready message interrupted. message success."),
+        ("interrupt-tool", "ready message tool_call tool_result interrupted. message success."),
+        ("api-error", "ready message error."),
+        (
+            "parallel-tools",
+            "ready thinking message tool_call tool_call tool_result tool_result message success.",
+        ),
+        ("sigterm", "ready message tool_call tool_result"),
+    ] {
+        assert_eq!(play(name).0, wanted, "{name}");
+    }
+}
+
+#[test]
+fn every_transcript_can_be_played() {
+    for name in ["partial-messages", "broken-answer", "steered"] {
+        let (words, told) = play(name);
+        assert!(!ends(&told).is_empty(), "{name}: {words}");
+    }
+}
+
+#[test]
+fn work_in_the_background_ends_in_a_turn_of_its_own() {
+    let (words, told) = play("background-task");
+    assert!(words.ends_with("woke message success."), "{words}");
+    let ends = ends(&told);
+    assert_eq!(ends.iter().map(|end| end.background).collect::<Vec<_>>(), [false, true]);
+}
+
+#[test]
+fn a_call_and_its_result_belong_together() {
+    let (_, told) = play("tool");
+    let data = |kind| {
+        told.iter().find_map(|one| match one {
+            Told::Say(output) if output.kind == kind => output.data.clone(),
+            _ => None,
+        })
+    };
+    let (call, result) =
+        (data(OutputKind::ToolCall).unwrap(), data(OutputKind::ToolResult).unwrap());
+    assert_eq!((&call["tool"], &result["tool"]), (&"Bash".into(), &"Bash".into()));
+    assert_eq!(call["id"], result["id"]);
+    assert_eq!(result["is_error"], false);
+    assert!(call["input"]["command"].is_string());
+}
+
+#[test]
+fn an_end_tells_cost_tokens_and_the_final_text() {
+    let (_, told) = play("two-turns");
+    let ends = ends(&told);
+    let cost = |n: usize, name: &str| ends[n].data[name].as_f64().unwrap();
+    let sum = cost(0, "cost_usd") + cost(1, "cost_usd");
+    assert!((sum - cost(1, "cost_usd_total")).abs() < 1e-9);
+    assert!(ends[0].data["output_tokens"].as_u64().unwrap() > 0);
+    assert_eq!(ends[0].outcome, Outcome::Success);
+    assert!(!ends[0].text.is_empty() && ends[0].session_id == ends[1].session_id);
+}
+
+#[test]
+fn the_agents_own_line_is_kept_once() {
+    let (_, told) = play("parallel-tools");
+    for one in &told {
+        if let Told::Say(output) = one
+            && let Some(raw) = &output.raw
+        {
+            assert!(serde_json::from_str::<Value>(raw).is_ok());
+        }
+    }
+    let raws = told.iter().filter(|one| matches!(one, Told::Say(o) if o.raw.is_some())).count();
+    let lines = told.iter().filter(|one| matches!(one, Told::Say(_))).count();
+    assert!(raws <= lines);
+}
+
+#[test]
+fn what_is_no_frame_is_a_line() {
+    let mut driver = claude();
+    for text in ["[debug] hello", "[1,2]", "\"x\"", "{broken", ""] {
+        let mut told = Vec::new();
+        driver.line(Line { text: text.to_owned(), full_bytes: 9, cut: false }, &mut told);
+        let [Told::Say(output)] = &told[..] else { panic!("{told:?}") };
+        assert_eq!((output.kind, output.content.as_str()), (OutputKind::Stdout, text));
+    }
+}
+
+#[test]
+fn a_permission_request_is_denied_and_told() {
+    let mut driver = claude();
+    let mut told = Vec::new();
+    let text = r#"{"type":"control_request","request_id":"q1","request":{"subtype":"can_use_tool","tool_name":"Bash","input":{"command":"rm"}}}"#;
+    driver.line(Line { text: text.to_owned(), full_bytes: text.len(), cut: false }, &mut told);
+    let [Told::Say(output), Told::Write(bytes)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(output.kind, OutputKind::Permission);
+    let answer: Value = serde_json::from_slice(bytes).unwrap();
+    assert_eq!(answer["response"]["request_id"], "q1");
+    assert_eq!(answer["response"]["response"]["behavior"], "deny");
+}
+
+#[test]
+fn a_callers_text_cannot_become_a_flag() {
+    let arguments = claude().arguments();
+    assert!(arguments.contains(&"--append-system-prompt=--be-brief".to_owned()));
+    assert!(arguments.iter().all(|argument| argument.starts_with('-')));
+}
