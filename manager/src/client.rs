@@ -6,6 +6,9 @@ use worker_protocol::{Keys, Output, Reply, WorkerId};
 
 use crate::store::{Follower, Retention, Store, StoreError};
 
+/// Characters of a build's line that are shown: steps may be pages long.
+const LINE: usize = 100;
+
 /// Why a command has no reply.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -148,7 +151,8 @@ pub fn show_build(event: &BTreeMap<String, String>) -> Option<String> {
     let text = |name: &str| event.get(name).map(String::as_str).unwrap_or_default();
     match (text("type"), text("status")) {
         ("build", "") => {
-            Some(format!("[build {}/{}] {}", text("step"), text("of"), text("line").trim_end()))
+            let line: String = text("line").trim_end().chars().take(LINE).collect();
+            Some(format!("[build {}/{}] {line}", text("step"), text("of")))
         }
         ("build", status) => Some(format!("[build] {status}")),
         _ => None,

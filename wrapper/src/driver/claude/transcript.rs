@@ -63,11 +63,11 @@ fn word(told: &Told) -> Option<String> {
 }
 
 fn ends(told: &[Told]) -> Vec<&super::super::TurnEnd> {
-    let end = |one| match one {
-        &Told::TurnEnded(ref end) => Some(end),
+    let ends = told.iter().filter_map(|one| match one {
+        Told::TurnEnded(end) => Some(end),
         _ => None,
-    };
-    told.iter().filter_map(end).collect()
+    });
+    ends.collect()
 }
 
 #[test]
