@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use worker_manager::act::Hands;
+use worker_manager::chain::chain;
 use worker_manager::client::Client;
 use worker_manager::config::{Defaults, RawConfig, Settings};
 use worker_manager::engine::DockerEngine;
@@ -99,13 +100,7 @@ pub(crate) fn main(arguments: Arguments) -> ExitCode {
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
 fn complain(error: &dyn std::error::Error) -> ExitCode {
-    eprint!("worker-manager: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        eprint!(": {error}");
-        cause = error.source();
-    }
-    eprintln!();
+    eprintln!("worker-manager: {}", chain(error));
     ExitCode::from(USAGE)
 }
 

@@ -5,6 +5,7 @@ use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 use worker_protocol::{Command, Keys, WorkerId, parse_command};
 
+use crate::chain::chain;
 use crate::driver::{Arrival, Event};
 use crate::store::{CommandReader, Delivered, Store, StoreError};
 
@@ -20,7 +21,7 @@ pub async fn run(store: Store, consumer: String, events: Sender<Event>, stop: Ca
     while !stop.is_cancelled() {
         let started = Instant::now();
         let Err(error) = read(&store, &consumer, &events, &stop).await else { return };
-        tracing::warn!(error = error.chain(), "reading commands was cut off; trying again");
+        tracing::warn!(error = chain(&error), "reading commands was cut off; trying again");
         if started.elapsed() > LONGEST_PAUSE {
             pause = FIRST_PAUSE;
         }

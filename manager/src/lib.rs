@@ -8,6 +8,7 @@
 //! [`serve`] runs all of it. [`client`] is the other side, for [`run`] and for other programs.
 
 pub mod act;
+pub mod chain;
 pub mod client;
 pub mod config;
 pub mod decide;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use worker_protocol::Reply;
 
+use crate::chain::chain;
 use crate::driver::{Settled, Write};
 use crate::store::{Store, StoreError};
 
@@ -25,7 +26,7 @@ pub async fn run(store: Store, mut queue: UnboundedReceiver<Vec<Write>>) {
         let mut pause = FIRST_PAUSE;
         while let Err(error) = write(&store, &writes).await {
             tracing::warn!(
-                error = error.chain(),
+                error = chain(&error),
                 "redis did not take what was decided; trying again"
             );
             tokio::time::sleep(pause).await;

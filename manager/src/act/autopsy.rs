@@ -5,6 +5,7 @@ use serde_json::json;
 use worker_protocol::{ErrorKind, Output, OutputKind, Problem, Source, WorkerId};
 
 use super::Hands;
+use crate::chain::chain;
 use crate::driver::Autopsy;
 use crate::engine::{End, InstanceState};
 use crate::store::StoreError;
@@ -60,5 +61,5 @@ fn exit_in_its_place(end: Option<End>) -> Output {
 }
 
 fn store_problem(error: &StoreError) -> Problem {
-    Problem::new(ErrorKind::Internal, error.chain())
+    Problem::new(ErrorKind::Internal, chain(error))
 }

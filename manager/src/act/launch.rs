@@ -7,6 +7,7 @@ use worker_protocol::boot::{BootAgent, BootFile, Bounds};
 use worker_protocol::{Boot, Create, ErrorKind, Problem, Secret, WorkerId};
 
 use super::Hands;
+use crate::chain::chain;
 use crate::driver::{Launch, LaunchOrder};
 use crate::engine::{InstanceName, InstancePlan, InstanceState, Quotas};
 use crate::image::AgentTemplate;
@@ -93,7 +94,7 @@ fn failed(message: String) -> Problem {
 }
 
 fn store_problem(error: &StoreError) -> Problem {
-    failed(error.chain())
+    failed(chain(error))
 }
 
 fn plan(hands: &Hands, id: WorkerId, order: LaunchOrder) -> InstancePlan {
@@ -117,7 +118,7 @@ fn plan(hands: &Hands, id: WorkerId, order: LaunchOrder) -> InstancePlan {
             cpus: limits.cpus.or(settings.limits.cpus),
             pids: limits.pids.or(settings.limits.pids),
         },
-        stop_grace_seconds: i64::try_from(settings.stop_grace.as_secs()).unwrap_or(30),
+        stop_grace_seconds: i64::try_from(settings.instance_grace().as_secs()).unwrap_or(30),
     }
 }
 
@@ -144,6 +145,7 @@ fn boot(
         bounds: Bounds {
             output_entries: hands.settings.output_entries,
             turn_timeout: spec.limits.turn_timeout.or(hands.settings.limits.turn_timeout),
+            stop_grace: hands.settings.stop_grace,
             ..Bounds::default()
         },
     };

@@ -5,6 +5,7 @@ use worker_protocol::{ErrorKind, Problem, WorkerId};
 
 use super::Hands;
 use super::autopsy::evidence;
+use crate::chain::chain;
 use crate::engine::InstanceState;
 use crate::world::Evidence;
 
@@ -16,7 +17,7 @@ pub(super) async fn remove(hands: &Hands, id: WorkerId, force: Force) -> Result<
     let mut seen = Evidence::default();
     if let Some(found) = found {
         if found.state == InstanceState::Running && force == Force::No {
-            let grace = hands.settings.stop_grace;
+            let grace = hands.settings.instance_grace();
             engine.stop(&name, grace).await.map_err(|error| Problem::from(&error))?;
         } else if found.state == InstanceState::Running {
             engine
@@ -35,5 +36,5 @@ pub(super) async fn remove(hands: &Hands, id: WorkerId, force: Force) -> Result<
 }
 
 fn store_problem(error: &crate::store::StoreError) -> Problem {
-    Problem::new(ErrorKind::Internal, error.chain())
+    Problem::new(ErrorKind::Internal, chain(error))
 }

@@ -82,6 +82,14 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// How long an instance has to end: as long as its agent, and then as long as its wrapper needs
+    /// to kill the agent and to say how it ended.
+    #[must_use]
+    pub fn instance_grace(&self) -> Duration {
+        const WRAPPERS_LAST_WORDS: Duration = Duration::from_secs(10);
+        self.stop_grace + WRAPPERS_LAST_WORDS
+    }
+
     /// Checks and completes. `own_program` is the path of the running program, beside which the
     /// wrapper is looked for.
     ///

@@ -102,6 +102,7 @@ fn take_up(world: &mut World, header: Header, id: WorkerId, create: Create, effe
         not_before: None,
         waiting: Vec::new(),
         unacknowledged: Vec::new(),
+        end_heard_at: None,
     };
     effects.announce(&worker);
     if let Some(prompt) = &worker.spec.prompt {

@@ -10,7 +10,7 @@ use super::RememberedWorker;
 use super::effects::Effects;
 use crate::engine::{End, Found, InstanceState};
 use crate::label;
-use crate::world::{Ended, Evidence, Origin, Stage, Wish, Worker, World};
+use crate::world::{Ended, Evidence, Origin, Stage, StepKind, Wish, Worker, World};
 
 /// An unfinished worker waits so long for the command that asked for it to be delivered again.
 const UNFINISHED_GRACE: SignedDuration = SignedDuration::from_secs(120);
@@ -60,11 +60,13 @@ pub(super) fn listed(
 }
 
 pub(super) fn ended(world: &mut World, id: WorkerId, effects: &mut Effects) {
-    if let Some(worker) = world.workers.get_mut(&id)
-        && matches!(worker.stage, Stage::Running { .. })
-        && worker.wish == Wish::Run
-    {
+    let Some(worker) = world.workers.get_mut(&id).filter(|worker| worker.wish == Wish::Run) else {
+        return;
+    };
+    if matches!(worker.stage, Stage::Running { .. }) {
         effects.autopsy(worker);
+    } else if worker.busy == Some(StepKind::Launch) {
+        worker.end_heard_at = Some(effects.now);
     }
 }
 
@@ -132,6 +134,7 @@ fn adopt(
         not_before: None,
         waiting: Vec::new(),
         unacknowledged: Vec::new(),
+        end_heard_at: None,
     };
     effects.announce(&worker);
     world.workers.insert(worker.id, worker);
@@ -185,6 +188,7 @@ fn remember(
         not_before: None,
         waiting: Vec::new(),
         unacknowledged: Vec::new(),
+        end_heard_at: None,
     };
     world.workers.insert(id, worker);
 }

@@ -62,6 +62,9 @@ fn launched(worker: &mut Worker, launch: Launch, effects: &mut Effects) {
     let Launch { ip_address, started_at } = launch;
     worker.enter(Stage::Running { image, ip_address, started_at }, effects.now);
     effects.announce(worker);
+    if worker.end_heard_at.take().is_some() {
+        effects.autopsy(worker);
+    }
 }
 
 fn break_down(world: &mut World, id: WorkerId, problem: Problem, effects: &mut Effects) {

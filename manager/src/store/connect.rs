@@ -56,19 +56,6 @@ impl StoreError {
     pub(super) fn during(what: &'static str) -> impl Fn(redis::RedisError) -> Self {
         move |source| Self::Command { what, source }
     }
-
-    /// The text with its causes.
-    #[must_use]
-    pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        text
-    }
 }
 
 /// Redis, as this installation uses it.

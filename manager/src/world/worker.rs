@@ -50,6 +50,9 @@ pub struct Worker {
     pub waiting: Vec<Waiting>,
     /// Entries of `create` that are acknowledged once the worker no longer depends on them.
     pub unacknowledged: Vec<String>,
+    /// When the engine said that the instance had ended, while it was still being launched: one
+    /// that ends at once is then looked at as soon as its launch is told.
+    pub end_heard_at: Option<Timestamp>,
 }
 
 /// How the manager came to know a worker.

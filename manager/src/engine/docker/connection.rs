@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::chain::chain;
 use crate::engine::EngineError;
 
 const DEFAULT_SOCKET: &str = "unix:///var/run/docker.sock";
@@ -142,20 +143,6 @@ pub(super) fn unless<T>(statuses: &[u16], result: Result<T, Error>) -> Result<Op
         Err(error) if status(&error).is_some_and(|status| statuses.contains(&status)) => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// An error with what caused it. Some repeat their cause in their own text.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let more = cause.to_string();
-        if !text.ends_with(&more) {
-            text = format!("{text}: {more}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]
