@@ -92,8 +92,8 @@ fn a_worker_that_waits_for_done_can_be_deleted_meanwhile() {
 }
 
 fn run(it: &Installation, arguments: &[&str]) -> Finished {
-    let mut program = it.program("run", &[&["run"], arguments].concat());
-    program.finish(RUN)
+    let log = format!("run-{}", uuid::Uuid::new_v4());
+    it.program(&log, &[&["run"], arguments].concat()).finish(RUN)
 }
 
 #[test]

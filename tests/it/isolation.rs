@@ -21,7 +21,7 @@ fn the_agent_is_user_1000_and_can_neither_read_nor_kill_the_wrapper() {
          ls /proc/1/fd >/dev/null && echo has seen the descriptors
          kill -9 1 && echo has killed
          kill -TERM 1 && echo has terminated
-         : > /usr/libexec/worker-wrapper && echo has overwritten
+         (: > /usr/libexec/worker-wrapper) && echo has overwritten
          grep -i -E '^(Cap(Eff|Prm|Bnd)|NoNewPrivs)' /proc/self/status
          env
          exec cat",

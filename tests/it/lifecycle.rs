@@ -204,6 +204,8 @@ fn a_worker_that_somebody_else_kills_is_found_dead_and_its_readers_are_told() {
     let other = it.script("exec cat");
     worker_tests::harness::docker(&["rm", "--force", &other.name()]);
     let record = other.becomes("FAILED");
-    assert!(record["reason"].contains("lost"), "{record:?}");
+    // It is killed first: whoever looks then sees that.
+    let reason = &record["reason"];
+    assert!(reason.contains("lost") || reason == "exit 137", "{record:?}");
     assert_eq!(other.comes_to("exit").get("source"), "manager");
 }

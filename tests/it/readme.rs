@@ -82,7 +82,8 @@ fn type_in(it: &Installation, line: &str, id: &str) -> String {
     let url = url_parts(&it.environment.redis_url);
     let shell =
         format!("redis-cli() {{ command redis-cli -h {} -p {} \"$@\"; }}; {line}", url.0, url.1);
-    let output = Command::new("/bin/sh").args(["-c", &shell]).env("REDISCLI_AUTH", url.2).output();
+    let output =
+        Command::new("/bin/bash").args(["-c", &shell]).env("REDISCLI_AUTH", url.2).output();
     let output = output.expect("a shell");
     assert!(output.status.success(), "{line}: {output:?}");
     String::from_utf8_lossy(&output.stdout).into_owned()
