@@ -87,22 +87,9 @@ fn enact(
 }
 
 fn take_up(world: &mut World, header: Header, id: WorkerId, create: Create, effects: &mut Effects) {
-    let now = effects.now;
     let worker = Worker {
-        id,
-        spec: Arc::new(create),
-        origin: Origin::Asked,
-        request_id: header.request_id.clone(),
         correlation_id: header.correlation_id.clone(),
-        created_at: now,
-        wish: Wish::Run,
-        stage: Stage::Wanted,
-        since: now,
-        busy: None,
-        not_before: None,
-        waiting: Vec::new(),
-        unacknowledged: Vec::new(),
-        end_heard_at: None,
+        ..Worker::new(id, create, header.request_id.clone(), effects.now)
     };
     effects.announce(&worker);
     if let Some(prompt) = &worker.spec.prompt {

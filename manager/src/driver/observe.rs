@@ -121,20 +121,11 @@ fn adopt(
         },
     };
     let worker = Worker {
-        id: known.id,
-        spec: Arc::new(known.spec),
         origin: Origin::Adopted,
-        request_id: known.request_id,
         correlation_id: known.correlation_id,
         created_at: known.created_at,
-        wish: Wish::Run,
         stage,
-        since: now,
-        busy: None,
-        not_before: None,
-        waiting: Vec::new(),
-        unacknowledged: Vec::new(),
-        end_heard_at: None,
+        ..Worker::new(known.id, known.spec, known.request_id, now)
     };
     effects.announce(&worker);
     world.workers.insert(worker.id, worker);
@@ -175,20 +166,11 @@ fn remember(
         Status::Stopped | Status::Failed => return,
     };
     let worker = Worker {
-        id,
-        spec: Arc::new(spec),
         origin: Origin::Adopted,
-        request_id: text("request_id"),
         correlation_id: fields.get("correlation_id").cloned(),
         created_at: text("created_at").parse().unwrap_or(effects.now),
-        wish: Wish::Run,
         stage,
-        since: effects.now,
-        busy: None,
-        not_before: None,
-        waiting: Vec::new(),
-        unacknowledged: Vec::new(),
-        end_heard_at: None,
+        ..Worker::new(id, spec, text("request_id"), effects.now)
     };
     world.workers.insert(id, worker);
 }

@@ -61,7 +61,6 @@ fn play(written: &str) -> String {
 impl Play {
     fn event(&mut self, line: &str) -> Option<Event> {
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
-        let unavailable = || Problem::new(ErrorKind::EngineUnavailable, "no engine");
         Some(match (verb, rest) {
             ("wait", seconds) => {
                 let seconds = SignedDuration::from_secs(seconds.parse().unwrap());
@@ -90,46 +89,28 @@ impl Play {
                 let line = line.to_owned();
                 Event::BuildWent(self.hash(), BuildStep { step: 1, of: 9, line })
             }
-            ("resolved", rest) => {
+            ("resolved" | "launched" | "autopsied" | "removed", rest) => {
                 let (id, what) = rest.split_once(' ').unwrap();
-                let outcome = match what {
-                    "unavailable" => Err(unavailable()),
-                    _ => Ok(self.resolution(what == "present")),
-                };
-                Event::Done(worker(id), Outcome::Resolved(outcome))
-            }
-            ("launched", rest) => {
-                let (id, what) = rest.split_once(' ').unwrap();
-                let outcome = match what {
-                    "ok" => Ok(Launch { ip_address: Some("10.0.0.9".into()), started_at: None }),
-                    why => Err(Problem::new(ErrorKind::StartFailed, why)),
-                };
-                Event::Done(worker(id), Outcome::Launched(outcome))
-            }
-            ("autopsied", rest) => {
-                let (id, what) = rest.split_once(' ').unwrap();
-                let evidence = |code: Option<i64>| Evidence {
-                    exit_code: code,
-                    oom_killed: what.ends_with("oom"),
-                    result: Some("the final text".to_owned()),
-                    ..Evidence::default()
-                };
-                let code = what.split(' ').next().and_then(|code| code.parse().ok());
-                let autopsy = match what {
-                    "runs" => None,
-                    "gone" => Some(Autopsy::Gone(evidence(None))),
-                    _ => Some(Autopsy::Ended(evidence(code))),
-                };
-                Event::Done(worker(id), Outcome::Autopsied(Ok(autopsy)))
-            }
-            ("removed", rest) => {
-                let (id, what) = rest.split_once(' ').unwrap();
-                let outcome =
-                    if what == "ok" { Ok(Evidence::default()) } else { Err(unavailable()) };
-                Event::Done(worker(id), Outcome::Removed(outcome))
+                Event::Done(worker(id), self.outcome(verb, what))
             }
             (entry, fields) => Event::Arrived(Box::new(arrival(entry, fields))),
         })
+    }
+
+    fn outcome(&self, verb: &str, what: &str) -> Outcome {
+        let unavailable = || Problem::new(ErrorKind::EngineUnavailable, "no engine");
+        match (verb, what) {
+            ("resolved", "unavailable") => Outcome::Resolved(Err(unavailable())),
+            ("resolved", _) => Outcome::Resolved(Ok(self.resolution(what == "present"))),
+            ("launched", "ok") => {
+                let ip_address = Some("10.0.0.9".to_owned());
+                Outcome::Launched(Ok(Launch { ip_address, started_at: None }))
+            }
+            ("launched", why) => Outcome::Launched(Err(Problem::new(ErrorKind::StartFailed, why))),
+            ("autopsied", _) => Outcome::Autopsied(Ok(autopsy(what))),
+            (_, "ok") => Outcome::Removed(Ok(Evidence::default())),
+            _ => Outcome::Removed(Err(unavailable())),
+        }
     }
 
     fn rendered(&self) -> Rendered {
@@ -186,6 +167,22 @@ impl Play {
             }
         };
         list.split(',').filter(|item| !item.is_empty()).map(one).collect()
+    }
+}
+
+/// `runs`, `gone`, or an exit code with or without `oom`.
+fn autopsy(what: &str) -> Option<Autopsy> {
+    let evidence = |exit_code: Option<i64>| Evidence {
+        exit_code,
+        oom_killed: what.ends_with("oom"),
+        result: Some("the final text".to_owned()),
+        ..Evidence::default()
+    };
+    let code = what.split(' ').next().and_then(|code| code.parse().ok());
+    match what {
+        "runs" => None,
+        "gone" => Some(Autopsy::Gone(evidence(None))),
+        _ => Some(Autopsy::Ended(evidence(code))),
     }
 }
 

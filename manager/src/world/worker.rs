@@ -176,6 +176,27 @@ pub enum Until {
 }
 
 impl Worker {
+    /// A worker that was asked for, and of which nothing exists yet.
+    #[must_use]
+    pub fn new(id: WorkerId, spec: Create, request_id: String, now: Timestamp) -> Self {
+        Self {
+            id,
+            spec: Arc::new(spec),
+            origin: Origin::Asked,
+            request_id,
+            correlation_id: None,
+            created_at: now,
+            wish: Wish::Run,
+            stage: Stage::Wanted,
+            since: now,
+            busy: None,
+            not_before: None,
+            waiting: Vec::new(),
+            unacknowledged: Vec::new(),
+            end_heard_at: None,
+        }
+    }
+
     /// The step to take now, if none is under way and one is to be taken.
     #[must_use]
     pub fn next(&self, now: Timestamp) -> Option<StepKind> {
