@@ -3,7 +3,6 @@
 
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use worker_protocol::{Create, ErrorKind, Problem, Status, WorkerId};
 
 use super::RememberedWorker;
