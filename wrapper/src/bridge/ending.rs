@@ -18,6 +18,11 @@ use crate::reaper::Ended;
 
 /// A pipe that is open so long after the agent ended is held by somebody else.
 const PIPES_WITHIN: Duration = Duration::from_secs(2);
+/// An agent that closed its stdin may be exiting; after that time it is not.
+const DEAF_FOR: Duration = Duration::from_secs(1);
+/// An agent that was told that nothing more comes has so long to end. Claude Code drains its own
+/// output for up to 30 s.
+const DRAIN: Duration = Duration::from_secs(40);
 /// Lines of stderr that are told with the end.
 const STDERR_LINES: usize = 20;
 /// Bytes of each of them.
@@ -30,8 +35,10 @@ const CUT_OFF: u8 = 77;
 pub(super) struct Ending {
     /// Somebody asked for it; since when, and whether SIGKILL was sent.
     asked: Option<Asked>,
-    /// The agent's stdin was closed, since a headless worker's work is done.
-    stdin_closed: bool,
+    /// Since when the agent's stdin is closed, since a headless worker's work is done.
+    stdin_closed: Option<Instant>,
+    /// The agent itself has closed it.
+    pub(super) deaf_since: Option<Instant>,
     agent: Option<(Ended, Instant)>,
     pub(super) pipes_closed: bool,
     killed_all: bool,
@@ -49,7 +56,7 @@ struct Asked {
 impl Ending {
     /// Whether no further turn is to begin.
     pub(super) fn has_begun(&self) -> bool {
-        self.asked.is_some() || self.agent.is_some() || self.stdin_closed
+        self.asked.is_some() || self.agent.is_some() || self.stdin_closed.is_some()
     }
 }
 
@@ -83,9 +90,20 @@ impl Bridge {
         self.stop(now);
     }
 
-    pub(super) fn stdin_closed(&mut self) {
+    pub(super) fn stdin_closed(&mut self, now: Now) {
         if !self.ending.has_begun() {
-            self.error("the agent has closed its stdin and takes no more prompts");
+            self.ending.deaf_since.get_or_insert(now.clock);
+        }
+    }
+
+    /// An agent that reads no more will not end its turn. It may just be exiting, though, and its
+    /// exit says more about why.
+    pub(super) fn watch_deaf_agent(&mut self, now: Now) {
+        let deaf = self.ending.deaf_since;
+        let deaf = deaf.is_some_and(|since| now.clock.duration_since(since) > DEAF_FOR);
+        if deaf && self.turn.is_some() && self.ending.agent.is_none() {
+            let text = "the agent has closed its stdin and takes no more prompts";
+            self.turn_ended(TurnEnd::new(Outcome::Error, text), now);
         }
     }
 
@@ -125,9 +143,20 @@ impl Bridge {
         }
         let done = self.ending.outcome.is_some() && self.turn.is_none() && self.queue.is_empty();
         let quiet = !self.driver.works_in_background();
-        if self.is_headless() && done && quiet && !self.ending.stdin_closed {
-            self.ending.stdin_closed = true;
-            self.effects.push(Effect::CloseStdin);
+        match self.ending.stdin_closed {
+            None if self.is_headless() && done && quiet => {
+                self.ending.stdin_closed = Some(now.clock);
+                self.effects.push(Effect::CloseStdin);
+            }
+            Some(since) if !self.ending.killed_all => {
+                // A program that knows no turns begins its work now, and takes its time.
+                let drains = self.driver.turns_end() == TurnsEnd::WhenToldSo;
+                if drains && now.clock.duration_since(since) > DRAIN {
+                    self.ending.killed_all = true;
+                    self.effects.push(Effect::Signal(Signal::SIGKILL));
+                }
+            }
+            _ => {}
         }
     }
 
@@ -143,6 +172,9 @@ impl Bridge {
             Some(signal) => format!("the agent was ended by {signal}"),
             None => format!("the agent ended with exit code {}", ended.code()),
         };
+        if !self.ready && self.ending.asked.is_none() {
+            self.error(&format!("{text} before it could take prompts"));
+        }
         let data = serde_json::json!({
             "code": ended.code(),
             "signal": ended.signal(),

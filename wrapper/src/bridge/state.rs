@@ -18,6 +18,7 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const BEAT_EVERY: Duration = Duration::from_secs(10);
 /// Prompts that wait; an orchestrator that is further ahead has lost control.
 const PROMPTS_KEPT: usize = 1000;
+const PROMPT_BYTES_KEPT: usize = 32 << 20;
 
 /// See the module.
 pub struct Bridge {
@@ -79,7 +80,7 @@ impl Bridge {
             Event::Complained(line) => self.complained(&line, now),
             Event::PipesClosed => self.ending.pipes_closed = true,
             Event::Written => self.written(now),
-            Event::StdinClosed => self.stdin_closed(),
+            Event::StdinClosed => self.stdin_closed(now),
             Event::Input { id, delivery, input } => self.input(id, delivery, input, now),
             Event::AskedToStop => self.stop(now),
             Event::AgentEnded(ended) => self.agent_ended(ended, now),
@@ -113,13 +114,14 @@ impl Bridge {
         self.active(now);
         let mut told = Vec::new();
         let refused = match input {
-            Ok(Input::Prompt(text)) if self.queue.len() < PROMPTS_KEPT => {
+            Ok(Input::Prompt(text)) if self.has_room_for(&text) => {
                 self.queue.push_back(Prompt { id, delivery, text });
                 return;
             }
-            Ok(Input::Prompt(_)) => {
-                Some(format!("the prompt was not taken: {PROMPTS_KEPT} wait already"))
-            }
+            Ok(Input::Prompt(_)) => Some(format!(
+                "the prompt was not taken: at most {PROMPTS_KEPT} may wait, and \
+                     {PROMPT_BYTES_KEPT} bytes of them; send it again later"
+            )),
             Ok(Input::Interrupt) => {
                 self.interrupt(now);
                 None
@@ -143,6 +145,11 @@ impl Bridge {
         }
         self.carry_out(told, now);
         self.acknowledge(id);
+    }
+
+    fn has_room_for(&self, prompt: &str) -> bool {
+        let waiting: usize = self.queue.iter().map(|prompt| prompt.text.len()).sum();
+        self.queue.len() < PROMPTS_KEPT && waiting + prompt.len() <= PROMPT_BYTES_KEPT
     }
 
     /// Does what the driver wants.
@@ -184,6 +191,7 @@ impl Bridge {
             self.agent_ready(None);
         }
         self.watch_turn(now);
+        self.watch_deaf_agent(now);
         if self.beaten.is_none_or(|at| now.clock.duration_since(at) >= BEAT_EVERY) {
             self.beat(now);
         }

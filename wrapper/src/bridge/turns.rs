@@ -76,7 +76,10 @@ impl Bridge {
     }
 
     pub(super) fn turn_ended(&mut self, end: TurnEnd, now: Now) {
-        let TurnEnd { mut outcome, text, mut data, raw, session_id, cost_usd_total, .. } = end;
+        let TurnEnd { mut outcome, text, mut data, raw, session_id, cost_usd_total, background } =
+            end;
+        // The end of work in the background is not that of a prompt's turn that runs meanwhile.
+        let prompted = self.turn.take_if(|turn| background && turn.id.is_some());
         let stopping = self.turn.as_ref().and_then(|turn| turn.stopping.as_ref());
         if let (Some(stopping), true) = (stopping, outcome != Outcome::Success) {
             outcome = stopping.why;
@@ -94,11 +97,13 @@ impl Bridge {
         self.say(output);
         self.pulse.turns += 1;
         self.pulse.cost_usd = cost_usd_total.unwrap_or(self.pulse.cost_usd);
-        let id = self.turn.take().and_then(|turn| turn.id);
-        if let Some(id) = id {
+        if let Some(id) = self.turn.take().and_then(|turn| turn.id) {
             self.acknowledge(id);
         }
-        self.ending.outcome = Some(outcome);
+        if !background {
+            self.ending.outcome = Some(outcome);
+        }
+        self.turn = prompted;
         self.beat(now);
     }
 

@@ -1,0 +1,119 @@
+use worker_protocol::Secret;
+
+use crate::redis_server::{Redis, until};
+use crate::worker::{Worker, boot, prepare};
+
+#[test]
+fn sigterm_reaches_the_agent_and_the_end_is_told_last() {
+    let redis = Redis::start();
+    let script = "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.1; done";
+    let mut worker = Worker::with_script(&redis, script);
+    worker.heard("stdout", "up");
+    worker.signal("-TERM");
+    assert_eq!(worker.code(), 0);
+    let said = worker.said();
+    let kinds: Vec<_> = said.iter().map(|entry| entry["content"].as_str()).collect();
+    assert_eq!(kinds[kinds.len() - 2], "bye", "{kinds:?}");
+    assert_eq!(said.last().unwrap()["type"], "exit");
+}
+
+#[test]
+fn an_agent_that_ignores_sigterm_is_killed_after_the_grace() {
+    let redis = Redis::start();
+    prepare(&mut redis.connect());
+    let mut boot = boot(&redis, "trap '' TERM; echo up; while :; do sleep 0.1; done");
+    boot.bounds.stop_grace = std::time::Duration::from_millis(200);
+    let mut worker = Worker::start(&redis, &boot);
+    worker.heard("stdout", "up");
+    worker.send(&["type", "stop"]);
+    assert_eq!(worker.code(), 0);
+    let exit = worker.heard("exit", "");
+    assert!(exit["data"].contains("SIGKILL") && exit["data"].contains(r#""code":137"#), "{exit:?}");
+}
+
+#[test]
+fn an_agent_that_ends_by_itself_takes_the_worker_with_it() {
+    for (script, code, part) in
+        [("echo oops >&2; exit 7", 7, "oops"), ("kill -SEGV $$", 139, "SIGSEGV")]
+    {
+        let redis = Redis::start();
+        let mut worker = Worker::with_script(&redis, script);
+        assert_eq!(worker.code(), code);
+        let exit = worker.heard("exit", "");
+        assert!(exit["data"].contains(part), "{exit:?}");
+    }
+}
+
+#[test]
+fn an_agent_that_is_missing_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("not-executable");
+    std::fs::write(&file, "x").unwrap();
+    for (program, code) in [("/no/such/agent", 127), (file.to_str().unwrap(), 126)] {
+        let redis = Redis::start();
+        prepare(&mut redis.connect());
+        let mut boot = boot(&redis, "");
+        boot.agent.command = vec![program.to_owned()];
+        let mut worker = Worker::start(&redis, &boot);
+        assert_eq!(worker.code(), code);
+        worker.heard("error", program);
+        worker.heard("exit", "");
+    }
+}
+
+#[test]
+fn an_orphan_that_holds_the_pipe_does_not_hold_the_end() {
+    let redis = Redis::start();
+    let mut worker = Worker::with_script(&redis, "setsid sleep 1000 & echo $!; exit 0");
+    assert_eq!(worker.code(), 0);
+    let orphan = worker.heard("stdout", "")["content"].clone();
+    worker.heard("exit", "");
+    // Outside of a container it may live on, for nobody but PID 1 can find it safely.
+    let _ = std::process::Command::new("kill").args(["-KILL", &orphan]).status();
+}
+
+#[test]
+fn zombies_are_reaped() {
+    let redis = Redis::start();
+    let script = "for i in 1 2 3 4 5; do (sh -c 'sleep 0.05 & exit 0'); done; echo done; exec cat";
+    let mut worker = Worker::with_script(&redis, script);
+    worker.heard("stdout", "done");
+    until("no children but the agent", || {
+        let path = format!("/proc/{0}/task/{0}/children", worker.pid());
+        let children = std::fs::read_to_string(path).unwrap();
+        (children.split_whitespace().count() == 1).then_some(())
+    });
+}
+
+#[test]
+fn an_interrupt_reaches_the_program_and_it_stays() {
+    let redis = Redis::start();
+    let script = "trap 'echo interrupted' INT; echo up; while :; do sleep 0.05; done";
+    let mut worker = Worker::with_script(&redis, script);
+    worker.heard("stdout", "up");
+    worker.send(&["type", "interrupt"]);
+    worker.heard("stdout", "interrupted");
+    worker.signal("-TERM");
+    assert_eq!(worker.code(), 0);
+}
+
+#[test]
+fn an_agent_that_closed_its_stdin_does_not_hang_its_turn() {
+    let redis = Redis::start();
+    let script = "exec 0<&-; echo up; while :; do sleep 0.1; done";
+    let mut worker = Worker::with_script(&redis, script);
+    worker.heard("stdout", "up");
+    worker.send(&["prompt", "anybody?"]);
+    let end = worker.heard("turn_completed", "");
+    assert!(end["data"].contains(r#""outcome":"error""#), "{end:?}");
+}
+
+#[test]
+fn an_environment_with_the_agents_own_words_is_passed_on() {
+    let redis = Redis::start();
+    prepare(&mut redis.connect());
+    let mut boot = boot(&redis, "echo home=$HOME greeting=$GREETING; exec cat");
+    boot.agent.env.insert("GREETING".into(), Secret::new("hello"));
+    boot.agent.env.insert("HOME".into(), Secret::new("/tmp"));
+    Worker::start(&redis, &boot).heard("stdout", "home=/tmp greeting=hello");
+}
