@@ -13,5 +13,8 @@ mod event;
 mod state;
 mod turns;
 
+#[cfg(test)]
+mod tests;
+
 pub use event::{Delivery, Effect, Event, Now};
 pub use state::Bridge;
