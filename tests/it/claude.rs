@@ -1,6 +1,7 @@
 //! Claude Code in a worker: real program, scripted model.
 
 use worker_tests::harness::{Entry, Installation, Worker, assert_numbered};
+use worker_tests::model::plan::long_text;
 
 const VERSIONS: &str = r#"@model say Looking.
 @model tool Bash {"command": "git --version && curl --version | head -n 1"}
@@ -133,6 +134,27 @@ fn an_interrupt_ends_a_stalled_answer_and_a_running_tool_and_the_next_prompt_wor
     let end = worker.turn("@model say Still here.");
     assert_eq!((end.data()["outcome"].as_str(), end.content()), (Some("success"), "Still here."));
     assert_eq!(worker.said("ready").len(), 1, "the agent stayed");
+}
+
+#[test]
+fn a_very_long_answer_arrives_whole() {
+    let it = Installation::start();
+    let worker = claude(&it, &[]);
+    let end = worker.turn("@model long 300000");
+    assert_eq!(end.data()["outcome"], "success", "{end:?}");
+    let said: String = worker.said("message").iter().map(|e| e.content().to_owned()).collect();
+    assert_eq!(said.trim_end(), long_text(300_000).trim_end());
+    assert_numbered(&worker.output());
+}
+
+#[test]
+fn a_turn_that_takes_too_long_is_ended_and_the_next_prompt_works() {
+    let it = Installation::start();
+    let worker = claude(&it, &[("limits", r#"{"turn_timeout": "3s"}"#)]);
+    let end = worker.turn("@model stall");
+    assert_eq!(end.data()["outcome"], "timeout", "{end:?}");
+    let end = worker.turn("@model say Quick.");
+    assert_eq!((end.data()["outcome"].as_str(), end.content()), (Some("success"), "Quick."));
 }
 
 #[test]

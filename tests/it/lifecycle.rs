@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use worker_tests::harness::{Installation, Options, Reply};
+use worker_tests::harness::{Environment, Installation, Options, Redis, Reply, Worker, docker};
 
 const CAT: &[(&str, &str)] =
     &[("command", "create"), ("agent_type", "CUSTOM"), ("agent_command", r#"["cat"]"#)];
@@ -14,7 +14,7 @@ fn a_worker_goes_from_starting_to_running_to_deleted_and_leaves_nothing() {
     let accepted = it.command(&fields);
     assert!(accepted.is_ok(), "{accepted:?}");
     assert_eq!(accepted.get("status"), "STARTING", "accepted is told before the worker runs");
-    let worker = worker_tests::harness::Worker::of(&it, &accepted.get("worker_id"));
+    let worker = Worker::of(&it, &accepted.get("worker_id"));
     let record = worker.becomes("RUNNING");
     worker.prints("hello");
 
@@ -184,7 +184,7 @@ fn a_worker_whose_program_is_missing_says_so() {
         ("agent_type", "CUSTOM"),
         ("agent_command", r#"["no-such-program"]"#),
     ]);
-    let worker = worker_tests::harness::Worker::of(&it, &reply.get("worker_id"));
+    let worker = Worker::of(&it, &reply.get("worker_id"));
     let record = worker.becomes("FAILED");
     assert_eq!(record["exit_code"], "127", "{record:?}");
     let exit = worker.comes_to("exit");
@@ -197,15 +197,51 @@ fn a_worker_whose_program_is_missing_says_so() {
 fn a_worker_that_somebody_else_kills_is_found_dead_and_its_readers_are_told() {
     let it = Installation::start();
     let worker = it.script("exec cat");
-    worker_tests::harness::docker(&["kill", &worker.name()]);
+    docker(&["kill", &worker.name()]);
     let record = worker.becomes("FAILED");
     assert_eq!(record["reason"], "exit 137", "{record:?}");
     assert_eq!(worker.comes_to("exit").get("source"), "manager");
     let other = it.script("exec cat");
-    worker_tests::harness::docker(&["rm", "--force", &other.name()]);
+    docker(&["rm", "--force", &other.name()]);
     let record = other.becomes("FAILED");
     // It is killed first: whoever looks then sees that.
     let reason = &record["reason"];
     assert!(reason.contains("lost") || reason == "exit 137", "{record:?}");
     assert_eq!(other.comes_to("exit").get("source"), "manager");
+}
+
+#[test]
+fn limits_are_the_containers_and_a_worker_without_memory_says_so() {
+    let it = Installation::start();
+    let worker = it.worker(&[
+        ("agent_type", "CUSTOM"),
+        // It keeps a whole line in memory, and this one has no end.
+        ("agent_command", "read go; exec tail -n 1 /dev/zero"),
+        ("limits", r#"{"memory": "64m", "cpus": 0.5, "pids": 100}"#),
+    ]);
+    let format = "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}} {{.HostConfig.PidsLimit}}";
+    let limits = docker(&["inspect", "--format", format, &worker.name()]);
+    assert_eq!(limits, "67108864 500000000 100");
+    worker.prompt("go");
+    let exit = worker.comes_to("exit");
+    assert_eq!(exit.data()["oom_killed"], true, "{exit:?}");
+    let record = worker.becomes("FAILED");
+    assert_eq!(record["reason"], "out of memory", "{record:?}");
+    assert_eq!(worker.status().get("oom_killed"), "true");
+}
+
+#[test]
+fn a_test_takes_away_all_that_it_made() {
+    let environment = Environment::read();
+    let redis = Redis::connect(&environment.redis_url);
+    let it = Installation::start();
+    it.script("exec cat");
+    let namespace = it.namespace.clone();
+    assert!(!redis.keys(&format!("{namespace}:*")).is_empty());
+    drop(it);
+    assert_eq!(redis.keys(&format!("{namespace}:*")), Vec::<String>::new());
+    assert_eq!(redis.users(&namespace), Vec::<String>::new());
+    let label = format!("label=io.worker-manager.namespace={namespace}");
+    assert_eq!(docker(&["ps", "--all", "--quiet", "--filter", &label]), "");
+    assert_eq!(docker(&["images", "--quiet", &namespace]), "");
 }

@@ -72,6 +72,15 @@ fn a_flood_arrives_whole_and_in_order() {
 }
 
 #[test]
+fn a_prompt_of_a_megabyte_arrives_whole_and_in_one_line() {
+    let it = Installation::start();
+    let worker = cat(&it, &[]);
+    let long = "0123456789abcdef".repeat(1 << 16);
+    worker.prompt(&long);
+    assert!(worker.comes_to("stdout").content() == long, "it came back changed");
+}
+
+#[test]
 fn a_line_that_is_no_text_and_a_line_without_an_end_arrive_too() {
     let it = Installation::start();
     let worker = it.script(r"read go; printf 'a\377b\n'; printf 'no end'; exit 0");
