@@ -150,3 +150,16 @@ fn the_same_wish_is_built_once_and_found_again() {
     let other = it.worker(&modules("GIT"));
     assert_ne!(first.record()["image"], other.record()["image"]);
 }
+
+#[test]
+fn an_image_that_somebody_removed_is_built_again() {
+    let it = Installation::start();
+    let first = it.script("exec cat");
+    let image = first.record()["image"].clone();
+    first.delete();
+    docker(&["rmi", "--no-prune", &image]);
+    assert_eq!(it.images(), Vec::<String>::new());
+    let again = it.script("exec cat");
+    assert_eq!(again.record()["image"], image);
+    assert_eq!(builds(&it, "built"), 2);
+}

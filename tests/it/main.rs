@@ -13,6 +13,7 @@ mod isolation;
 mod lifecycle;
 mod lines;
 mod mend;
+mod outage;
 mod readme;
 mod recovery;
 mod secrets;

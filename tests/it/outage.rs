@@ -1,0 +1,87 @@
+//! Redis goes away for a while, for the manager or for a worker, and comes back.
+
+use worker_tests::harness::{Environment, Installation, Options, Proxy, assert_numbered};
+
+/// An address with the proxy's host and port in place of its own.
+fn by_way_of(proxy: &Proxy, url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").expect("a URL");
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let credentials = authority.rsplit_once('@').map_or(String::new(), |(c, _)| format!("{c}@"));
+    format!("{scheme}://{credentials}{}/{path}", proxy.addr())
+}
+
+fn address(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split('/').next().unwrap_or(rest);
+    authority.rsplit('@').next().unwrap_or(authority)
+}
+
+#[test]
+fn a_manager_that_loses_redis_takes_up_what_was_asked_meanwhile() {
+    let environment = Environment::read();
+    let proxy = Proxy::start("127.0.0.1", address(&environment.redis_url));
+    let url = by_way_of(&proxy, &environment.redis_url);
+    let it = Installation::start_with(Options::default().set("REDIS_URL", &url));
+    let worker = it.script("exec cat");
+    for _ in 0..3 {
+        proxy.cut();
+        let status = it.send(&[("command", "status"), ("worker_id", &worker.id)]);
+        worker.prompt("meanwhile");
+        it.soon("complaints in the log", || it.log().contains("redis").then_some(()));
+        proxy.mend();
+        assert_eq!(it.reply(&status).get("status"), "RUNNING");
+        assert_eq!(it.replies(&status).len(), 1);
+    }
+    proxy.cut();
+    let delete = it.send(&[("command", "delete"), ("worker_id", &worker.id)]);
+    proxy.mend();
+    assert!(it.reply(&delete).is_ok());
+    assert_eq!((it.containers(), it.users()), (vec![], vec![]));
+}
+
+#[test]
+fn what_a_worker_says_while_redis_is_away_arrives_whole_and_in_order() {
+    let environment = Environment::read();
+    let target = address(&environment.worker_redis_url);
+    let proxy = Proxy::start(environment.host_address(), target);
+    let url = by_way_of(&proxy, &environment.worker_redis_url);
+    let it = Installation::start_with(Options::default().set("WORKER_REDIS_URL", &url));
+    let worker = it.script(
+        "read go; for n in $(seq 1 200); do echo $n; sleep 0.02; done; : > /tmp/done; exec cat",
+    );
+    worker.prompt("go");
+    worker.says("the beginning", |e| e.kind() == "stdout" && e.content() == "5");
+    proxy.cut();
+    let asked = worker.prompt("asked meanwhile");
+    it.soon("the end of the agent's words", || {
+        (worker.root("ls /tmp/done") == "/tmp/done").then_some(())
+    });
+    let known = worker.said("stdout").len();
+    assert!(known < 200, "Redis was away");
+    proxy.mend();
+    worker.prints("asked meanwhile");
+    worker.turn_end(&asked);
+    let lines: Vec<_> = worker.said("stdout").iter().map(|e| e.content().to_owned()).collect();
+    let mut right: Vec<_> = (1..=200).map(|number| number.to_string()).collect();
+    right.push("asked meanwhile".to_owned());
+    assert_eq!(lines, right, "nothing is lost, nothing doubled");
+    assert_numbered(&worker.output());
+    assert_eq!(worker.status().get("status"), "RUNNING");
+}
+
+#[test]
+fn an_agent_that_ends_while_redis_is_away_has_its_end_told_by_somebody() {
+    let environment = Environment::read();
+    let target = address(&environment.worker_redis_url);
+    let proxy = Proxy::start(environment.host_address(), target);
+    let url = by_way_of(&proxy, &environment.worker_redis_url);
+    let it = Installation::start_with(Options::default().set("WORKER_REDIS_URL", &url));
+    let worker = it.script("echo armed; sleep 1; exit 4");
+    worker.prints("armed");
+    proxy.cut();
+    let record = worker.becomes("FAILED");
+    assert_eq!(record["exit_code"], "4", "{record:?}");
+    assert_eq!(worker.comes_to("exit").data()["code"], 4);
+    assert_eq!(worker.said("exit").len(), 1);
+    assert_numbered(&worker.output());
+}
