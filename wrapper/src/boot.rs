@@ -1,25 +1,41 @@
-//! Reads what the manager put into the worker.
+//! Reads what the manager hands to the worker.
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use worker_protocol::Boot;
 
-/// Why the boot file could not be used. No text of the file is shown: it holds the password.
+/// A manager writes the document at once. One that does not has died, or never was.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why the boot document could not be used. No text of it is shown: it holds the password.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
     /// It cannot be read.
-    #[error("failed to read the boot file {path}; the manager puts it there before the start")]
+    #[error("failed to read the boot document from {path}, where the manager puts it")]
     Unreadable {
         /// Where it was looked for.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
-    /// It is no boot file of this version.
+    /// It did not come, or its end did not.
     #[error(
-        "failed to understand the boot file {path} (line {line}, column {column}); manager and \
-         wrapper must be of the same version"
+        "no whole boot document came from {path} within {} s; the manager writes it when it \
+         starts the worker, so start the worker by its manager", .patience.as_secs()
+    )]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// How long.
+        patience: Duration,
+    },
+    /// It is no boot document of this version.
+    #[error(
+        "failed to understand the boot document from {path} (line {line}, column {column}); \
+         manager and wrapper must be of the same version"
     )]
     Malformed {
         /// Where it was found.
@@ -30,17 +46,16 @@ pub enum BootError {
         column: usize,
     },
     /// It names no program.
-    #[error("the boot file names no program to run: `agent.command` is empty")]
+    #[error("the boot document names no program to run: `agent.command` is empty")]
     NoCommand,
 }
 
-/// Reads the file. It stays where it is: a container that is started again reads it again.
+/// Reads the document to its end.
 ///
 /// # Errors
-/// When there is none, or it is not of this version.
-pub fn read(path: &Path) -> Result<Boot, BootError> {
-    let text = std::fs::read(path)
-        .map_err(|source| BootError::Unreadable { path: path.to_owned(), source })?;
+/// When there is none within `patience`, or it is not of this version.
+pub fn read(path: &Path, patience: Duration) -> Result<Boot, BootError> {
+    let text = read_within(path, patience)?;
     let boot: Boot = serde_json::from_slice(&text).map_err(|error| BootError::Malformed {
         path: path.to_owned(),
         line: error.line(),
@@ -52,6 +67,17 @@ pub fn read(path: &Path) -> Result<Boot, BootError> {
     Ok(boot)
 }
 
+/// A read of stdin cannot be given up, so a thread of its own waits for it.
+fn read_within(path: &Path, patience: Duration) -> Result<Vec<u8>, BootError> {
+    let (send, receive) = mpsc::channel();
+    let from = path.to_owned();
+    std::thread::spawn(move || send.send(std::fs::read(from)));
+    receive
+        .recv_timeout(patience)
+        .map_err(|_| BootError::Missing { path: path.to_owned(), patience })?
+        .map_err(|source| BootError::Unreadable { path: path.to_owned(), source })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,9 +86,21 @@ mod tests {
     fn a_broken_file_is_named_and_its_text_is_not_shown() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("boot.json");
-        assert!(read(&path).unwrap_err().to_string().contains("boot.json"));
+        assert!(read(&path, PATIENCE).unwrap_err().to_string().contains("boot.json"));
         std::fs::write(&path, r#"{"redis": {"password": "hunter2"}}"#).unwrap();
-        let error = read(&path).unwrap_err();
+        let error = read(&path, PATIENCE).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+    }
+
+    #[test]
+    fn a_document_whose_end_does_not_come_is_not_waited_for_without_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("boot");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        // Opened for both ways, a pipe has somebody who could write to it all the time.
+        let mut writer = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+        io::Write::write_all(&mut writer, b"{\"redis\":").unwrap();
+        let error = read(&path, Duration::from_millis(20)).unwrap_err();
+        assert!(matches!(error, BootError::Missing { .. }), "{error:?}");
     }
 }

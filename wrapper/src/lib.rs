@@ -19,10 +19,12 @@ pub mod uplink;
 pub mod worker;
 
 use std::fmt;
+use std::io::{self, Write};
 
 /// A line of the wrapper's own, for whoever looks at the worker's log. Never what the agent said.
 pub fn log(message: fmt::Arguments<'_>) {
-    eprintln!("worker-wrapper: {message}");
+    // A log that nobody takes any more is no reason to end.
+    let _ = writeln!(io::stderr(), "worker-wrapper: {message}");
 }
 
 /// An error with its causes, in one line.

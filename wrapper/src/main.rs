@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     };
     // One thread: it starts programs and moves bytes, and every worker carries it.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let begun = boot::read(&path)
+    let begun = boot::read(&path, boot::PATIENCE)
         .map_err(|error| chain(&error))
         .and_then(|boot| runtime.map_err(|error| error.to_string()).map(|runtime| (boot, runtime)));
     match begun {

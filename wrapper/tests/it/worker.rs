@@ -2,7 +2,6 @@
 
 use redis::Connection;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use worker_protocol::boot::{BootAgent, BootKeys, Bounds, RedisAccess};
@@ -66,15 +65,14 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn start(redis: &Redis, boot: &Boot) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let file: PathBuf = folder.path().join("boot.json");
-        std::fs::write(&file, serde_json::to_vec(boot).unwrap()).unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_worker-wrapper"))
-            .arg("--boot")
-            .arg(&file)
-            .stdin(Stdio::null())
+        let mut process = Command::new(env!("CARGO_BIN_EXE_worker-wrapper"))
+            .stdin(Stdio::piped())
             .stderr(std::fs::File::create(folder.path().join("log")).unwrap())
             .spawn()
             .unwrap();
+        let mut stdin = process.stdin.take().unwrap();
+        serde_json::to_writer(&mut stdin, boot).unwrap();
+        drop(stdin);
         Self { process, folder, redis: redis.connect() }
     }
 
