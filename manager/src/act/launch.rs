@@ -13,6 +13,7 @@ use crate::engine::{InstanceName, InstancePlan, InstanceState, Quotas};
 use crate::image::AgentTemplate;
 use crate::label::Known;
 use crate::store::{OpenWorker, StoreError};
+use crate::world::Origin;
 
 /// A wrapper shows that it lives as soon as it reaches Redis.
 const FIRST_PULSE: Duration = Duration::from_secs(30);
@@ -31,6 +32,9 @@ pub(super) async fn launch(
     let engine = &hands.engine;
     let name = hands.name(id);
     let agent = hands.catalogue.agent(order.spec.agent_type)?;
+    if order.origin == Origin::Resumed && !clear_the_way(hands, id, &name).await? {
+        return first_pulse(hands, id, &name).await;
+    }
     let open = hands.store.open_worker(id, &hands.settings.workers_redis_url);
     let network = engine.ensure_network(&hands.settings.network);
     let (open, network) = tokio::join!(open, network);
@@ -41,6 +45,17 @@ pub(super) async fn launch(
     engine.create(&plan).await.map_err(|error| Problem::from(&error))?;
     engine.start(&name, &boot).await.map_err(|error| Problem::from(&error))?;
     first_pulse(hands, id, &name).await
+}
+
+/// Takes away what an earlier manager began; not, when it got as far as a wrapper that lives. An
+/// instance that was started without its boot document never runs: its stdin cannot be opened twice.
+async fn clear_the_way(hands: &Hands, id: WorkerId, name: &InstanceName) -> Result<bool, Problem> {
+    let pulse = hands.store.pulse(id).await.map_err(|error| store_problem(&error))?;
+    if pulse.is_some() {
+        return Ok(false);
+    }
+    hands.engine.remove(name).await.map_err(|error| Problem::from(&error))?;
+    Ok(true)
 }
 
 /// Waits until the wrapper has reached Redis. A worker that has ended by then, having done what it

@@ -106,7 +106,7 @@ fn join(world: &mut World, header: Header, id: WorkerId, create: Create, effects
         && worker.origin == Origin::Adopted
     {
         worker.spec = Arc::new(create);
-        worker.origin = Origin::Asked;
+        worker.origin = Origin::Resumed;
         if matches!(worker.stage, Stage::Imaged { .. }) {
             worker.stage = Stage::Wanted; // The image may have gone meanwhile.
         }

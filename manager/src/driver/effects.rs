@@ -7,7 +7,7 @@ use worker_protocol::command::Force;
 use worker_protocol::{Create, Header, Problem, Reply, Secret, WorkerId, rfc3339};
 
 use crate::image::{ImageHash, Rendered};
-use crate::world::{Requests, Stage, StepKind, Worker};
+use crate::world::{Origin, Requests, Stage, StepKind, Worker};
 
 /// Something to do outside of the world.
 pub enum Effect {
@@ -45,6 +45,8 @@ pub struct LaunchOrder {
     pub correlation_id: Option<String>,
     /// When it was asked for.
     pub created_at: Timestamp,
+    /// Whether an earlier manager may have begun with it.
+    pub origin: Origin,
 }
 
 /// Something to write to Redis. The outbox writes in order; nothing else writes replies.
@@ -123,6 +125,7 @@ impl Effects {
                     request_id: worker.request_id.clone(),
                     correlation_id: worker.correlation_id.clone(),
                     created_at: worker.created_at,
+                    origin: worker.origin,
                 })),
                 _ => return,
             },

@@ -108,6 +108,8 @@ fn adopt(
     let now = effects.now;
     let stage = match &instance.state {
         InstanceState::Created => Stage::Wanted,
+        // Its start was cut off: whether its wrapper was told anything is not known.
+        _ if is_recorded_as_starting(records.get(&known.id)) => Stage::Wanted,
         InstanceState::Running => Stage::Running {
             image: known.image,
             ip_address: instance.ip_address.clone(),
@@ -128,6 +130,11 @@ fn adopt(
     };
     effects.announce(&worker);
     world.workers.insert(worker.id, worker);
+}
+
+fn is_recorded_as_starting(record: Option<&BTreeMap<String, String>>) -> bool {
+    let status = record.and_then(|record| Status::from_wire(record.get("status")?));
+    status == Some(Status::Starting)
 }
 
 fn recorded_end(

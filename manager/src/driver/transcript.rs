@@ -72,7 +72,7 @@ impl Play {
                 return None;
             }
             ("tick", _) => Event::Tick,
-            ("begin", found) => Event::Begun { records: vec![], found: self.found(found) },
+            ("begin", found) => Event::Begun { records: records(found), found: self.found(found) },
             ("listed", found) => {
                 Event::Listed { asked_at: self.asked_at, found: self.found(found) }
             }
@@ -157,7 +157,7 @@ impl Play {
             Found {
                 name: InstanceName(id.into()),
                 labels: known.write("worker"),
-                state: match state {
+                state: match state.split(':').next().unwrap() {
                     "running" => InstanceState::Running,
                     "created" => InstanceState::Created,
                     _ => InstanceState::Ended(End { code: 0, oom_killed: false, at: None }),
@@ -191,6 +191,17 @@ fn keys() -> Keys {
 }
 
 /// `w1` is the worker of the first id, and so on.
+/// What Redis remembers, of instances given as `worker:state:STATUS`.
+fn records(list: &str) -> Vec<RememberedWorker> {
+    let one = |item: &str| {
+        let (id, status) = item.split_once(':')?;
+        let (_, status) = status.split_once(':')?;
+        let fields = BTreeMap::from([("status".to_owned(), status.to_owned())]);
+        Some(RememberedWorker { id: worker(id), fields })
+    };
+    list.split(',').filter_map(one).collect()
+}
+
 fn worker(name: &str) -> WorkerId {
     WorkerId::from_moment(name.trim_start_matches('w').parse().unwrap(), [0; 10])
 }

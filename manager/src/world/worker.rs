@@ -62,6 +62,9 @@ pub enum Origin {
     Asked,
     /// By its labels, after a restart: secrets and texts are not known.
     Adopted,
+    /// Adopted while it was being made, and its `create` was delivered again: everything is known,
+    /// but how far an earlier manager came with it is not.
+    Resumed,
 }
 
 /// What is wanted.
