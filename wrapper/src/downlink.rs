@@ -4,6 +4,9 @@
 //! be lost to the group's pending list. Every new connection therefore begins with what is pending
 //! above the last entry that was handed on. Since the group delivers in the order of ids, that is
 //! exactly what was delivered and never seen.
+//!
+//! A Redis that comes back from an older copy, or a group that was made anew at the stream's
+//! beginning, delivers again what was handed on. No prompt is run a second time for that.
 
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, Value};
@@ -102,9 +105,10 @@ impl Downlink {
     async fn hand_on(&mut self, entry: Entry, cursor: Cursor) -> Result<(), ()> {
         let delivery = match cursor {
             Cursor::Pending => self.pending,
+            Cursor::New if entry.id <= self.last => Delivery::Repeated,
             Cursor::New => Delivery::First,
         };
-        self.last = entry.id;
+        self.last = self.last.max(entry.id);
         let input = match &entry.pairs {
             Some(pairs) => Input::parse(pairs),
             None => Err(Problem::malformed("the entry was removed before it was read")),

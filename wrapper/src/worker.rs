@@ -14,12 +14,13 @@ use worker_protocol::Boot;
 use worker_protocol::boot::BootFile;
 
 use crate::agent::{self, Agent, Pipes};
-use crate::bridge::{Bridge, Effect, Event, Now};
+use crate::bridge::{Bridge, Effect, Event, LAST_WORDS_IN_HASTE, Now};
 use crate::connection::Redis;
 use crate::downlink::Downlink;
 use crate::driver;
 use crate::frame::{Framer, Line};
 use crate::mask::Masks;
+use crate::memory;
 use crate::reaper::{self, Reaper};
 use crate::uplink::{self, Uplink};
 
@@ -27,8 +28,6 @@ use crate::uplink::{self, Uplink};
 const QUEUE: usize = 256;
 const READ_BYTES: usize = 64 << 10;
 const TICK: Duration = Duration::from_millis(500);
-/// Time to hand the last entries to Redis.
-const LAST_WORDS: Duration = Duration::from_secs(5);
 /// The wrapper itself could not begin: EX_CONFIG of sysexits.h.
 const CONFIG: u8 = 78;
 
@@ -58,6 +57,7 @@ async fn begin(boot: Boot) -> Result<u8, String> {
     let (uplink, sender) = uplink::new(redis.clone(), &boot);
     tokio::spawn(pass_on_denial(sender.run(), events.clone()));
 
+    let kills_before = memory::oom_kills();
     let started = agent::start(&boot.agent, &driver.arguments());
     let input = boot.keys.input.clone();
     let masks = Arc::new(Masks::new(&boot.agent.env));
@@ -67,7 +67,7 @@ async fn begin(boot: Boot) -> Result<u8, String> {
     let first = match started {
         Ok((agent, pipes)) => {
             worker.connect(agent, pipes, line_bytes, &events);
-            tokio::spawn(wait_for(reaper, agent.pid, events.clone()));
+            tokio::spawn(wait_for(reaper, agent.pid, kills_before, events.clone()));
             let downlink = Downlink::new(redis, input, events.clone());
             let denied = events.clone();
             tokio::spawn(async move {
@@ -123,9 +123,15 @@ async fn pass_on_denial(sender: impl Future<Output = String>, events: mpsc::Send
     let _ = events.send(Event::CutOff(reason)).await;
 }
 
-async fn wait_for(mut reaper: Reaper, pid: Pid, events: mpsc::Sender<Event>) {
+async fn wait_for(
+    mut reaper: Reaper,
+    pid: Pid,
+    kills_before: Option<u64>,
+    events: mpsc::Sender<Event>,
+) {
     let ended = reaper.until(pid).await;
-    let _ = events.send(Event::AgentEnded(ended)).await;
+    let oom_killed = memory::oom_kills() > kills_before;
+    let _ = events.send(Event::AgentEnded { ended, oom_killed }).await;
     reaper.go_on().await;
 }
 
@@ -171,24 +177,46 @@ impl Worker {
         first: Vec<Effect>,
         mut queue: mpsc::Receiver<Event>,
     ) -> u8 {
-        let mut effects = first;
+        let (mut effects, mut at) = (first, Timestamp::now());
         loop {
-            if let Some(code) = self.carry_out(effects) {
-                let _ = tokio::time::timeout(LAST_WORDS, self.uplink.drained()).await;
+            if let Some((code, patience)) = self.carry_out(effects, at) {
+                self.hand_over(patience, queue).await;
                 return code;
             }
             let Some(event) = queue.recv().await else { return CONFIG };
-            effects = bridge.handle(event, now());
+            let now = now();
+            at = now.at;
+            effects = bridge.handle(event, now);
         }
     }
 
-    /// The exit code, when it is time to end.
-    fn carry_out(&mut self, effects: Vec<Effect>) -> Option<u8> {
+    /// Waits until Redis has everything, or patience is at its end.
+    async fn hand_over(&self, patience: Duration, mut queue: mpsc::Receiver<Event>) {
+        let mut end = Instant::now() + patience;
+        loop {
+            tokio::select! {
+                () = self.uplink.drained() => return,
+                () = tokio::time::sleep_until(end.into()) => {
+                    return crate::log(format_args!("redis has not taken the last entries"));
+                }
+                Some(event) = queue.recv() => match event {
+                    Event::AskedToStop => end = end.min(Instant::now() + LAST_WORDS_IN_HASTE),
+                    Event::CutOff(reason) => {
+                        return crate::log(format_args!("redis took no last entries: {reason}"));
+                    }
+                    _ => {}
+                },
+            }
+        }
+    }
+
+    /// Exit code and patience, when it is time to end.
+    fn carry_out(&mut self, effects: Vec<Effect>, at: Timestamp) -> Option<(u8, Duration)> {
         for effect in effects {
             match effect {
                 Effect::Say(mut output) => {
                     self.masks.output(&mut output);
-                    self.uplink.say(output, Timestamp::now());
+                    self.uplink.say(output, at);
                 }
                 Effect::Acknowledge { id, trim_below } => {
                     self.uplink.acknowledge(id.to_string(), trim_below);
@@ -206,7 +234,7 @@ impl Worker {
                 }
                 Effect::KillAll => reaper::kill_everything(),
                 Effect::Beat(pulse) => self.uplink.beat(pulse),
-                Effect::Finish(code) => return Some(code),
+                Effect::Finish { code, patience } => return Some((code, patience)),
             }
         }
         None

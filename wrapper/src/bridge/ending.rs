@@ -1,9 +1,15 @@
 //! How agent and worker come to their end.
 //!
-//! Asked to: stdin is closed and the group gets SIGTERM; after the grace SIGKILL; then every
-//! process of the worker. By itself: a headless agent's stdin is closed when its turn is over.
-//! Either way the last entry is `exit`, and it comes when the pipes have been read to their end,
-//! or a grace after the agent's own end, since a grandchild may hold them open.
+//! ```text
+//! Working ─► Dismissed ──────────────┐     a headless worker's work is done: stdin is closed
+//!    │           │ lingers           │
+//!    └───────────┴─► Asked ─► Killed ┤     SIGTERM, after the grace SIGKILL to everybody
+//!                                    ▼
+//!                  Gone ─► Cleared ──┴─► Finished
+//! ```
+//! The agent may go at any time. A process that it left may hold its pipes open: after a while
+//! everybody is killed, and after another nothing is waited for any more. Either way the last entry
+//! is `exit`.
 
 use nix::sys::signal::Signal;
 use std::collections::VecDeque;
@@ -25,38 +31,78 @@ const DEAF_FOR: Duration = Duration::from_secs(1);
 const DRAIN: Duration = Duration::from_secs(40);
 /// Lines of stderr that are told with the end.
 const STDERR_LINES: usize = 20;
-/// Bytes of each of them.
-const STDERR_BYTES: usize = 2000;
-/// Exit code of a worker that Redis does not accept: EX_NOPERM of sysexits.h.
+/// Characters of each of them.
+const STDERR_CHARS: usize = 2000;
+/// Redis has so long to take the last entries when nobody is in a hurry: without them the work
+/// was for nothing.
+const LAST_WORDS: Duration = Duration::from_secs(600);
+/// The same when somebody waits for the end.
+pub(crate) const LAST_WORDS_IN_HASTE: Duration = Duration::from_secs(5);
+
+/// A turn could not be ended, so the agent was.
+const STUCK: u8 = 1;
+/// Redis does not accept the worker: EX_NOPERM of sysexits.h.
 const CUT_OFF: u8 = 77;
 
 /// How far the end is.
 #[derive(Default)]
 pub(super) struct Ending {
-    /// Somebody asked for it; since when, and whether SIGKILL was sent.
-    asked: Option<Asked>,
-    /// Since when the agent's stdin is closed, since a headless worker's work is done.
-    stdin_closed: Option<Instant>,
-    /// The agent itself has closed it.
-    pub(super) deaf_since: Option<Instant>,
-    agent: Option<(Ended, Instant)>,
+    phase: Phase,
+    /// Why the agent was told to end, if it was.
+    why: Option<Why>,
     pub(super) pipes_closed: bool,
-    killed_all: bool,
-    cut_off: bool,
-    finished: bool,
-    /// Of the last turn.
+    /// Since when the agent reads no more, by its own choice.
+    deaf_since: Option<Instant>,
+    /// Of the last turn of a prompt.
     pub(super) outcome: Option<Outcome>,
 }
 
-struct Asked {
+#[derive(Clone, Copy, Default)]
+enum Phase {
+    #[default]
+    Working,
+    Dismissed {
+        since: Instant,
+    },
+    Asked {
+        since: Instant,
+    },
+    Killed,
+    Gone(Gone),
+    Cleared(Gone),
+    Finished,
+}
+
+/// An agent that has ended.
+#[derive(Clone, Copy)]
+struct Gone {
+    ended: Ended,
+    oom_killed: bool,
     since: Instant,
-    killed: bool,
+}
+
+/// Why an agent is told to end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Somebody wants the worker to end.
+    Wanted,
+    /// The turn that runs cannot be ended otherwise.
+    Stuck,
+    /// Its work is done, and it does not end by itself.
+    Lingers,
+    /// Redis does not accept the worker.
+    CutOff,
 }
 
 impl Ending {
     /// Whether no further turn is to begin.
     pub(super) fn has_begun(&self) -> bool {
-        self.asked.is_some() || self.agent.is_some() || self.stdin_closed.is_some()
+        !matches!(self.phase, Phase::Working)
+    }
+
+    /// Whether the agent reads what is written to it.
+    pub(super) fn agent_reads(&self) -> bool {
+        !self.has_begun() && self.deaf_since.is_none()
     }
 }
 
@@ -69,15 +115,16 @@ impl Stderr {
         if self.0.len() == STDERR_LINES {
             self.0.pop_front();
         }
-        self.0.push_back(line.chars().take(STDERR_BYTES).collect());
+        self.0.push_back(line.chars().take(STDERR_CHARS).collect());
     }
 }
 
 impl Bridge {
     /// Ends the agent in order, and the worker with it.
-    pub(super) fn stop(&mut self, now: Now) {
-        if self.ending.asked.is_none() {
-            self.ending.asked = Some(Asked { since: now.clock, killed: false });
+    pub(super) fn stop(&mut self, why: Why, now: Now) {
+        if matches!(self.ending.phase, Phase::Working | Phase::Dismissed { .. }) {
+            self.ending.phase = Phase::Asked { since: now.clock };
+            self.ending.why = Some(why);
             self.effects.push(Effect::CloseStdin);
             self.effects.push(Effect::Signal(Signal::SIGTERM));
         }
@@ -86,95 +133,87 @@ impl Bridge {
     /// Nothing that the agent says can be delivered any more.
     pub(super) fn cut_off(&mut self, reason: &str, now: Now) {
         crate::log(format_args!("redis does not accept this worker any more ({reason}); it ends"));
-        self.ending.cut_off = true;
-        self.stop(now);
+        self.stop(Why::CutOff, now);
+        self.ending.why = Some(Why::CutOff);
     }
 
     pub(super) fn stdin_closed(&mut self, now: Now) {
-        if !self.ending.has_begun() {
-            self.ending.deaf_since.get_or_insert(now.clock);
-        }
+        self.ending.deaf_since.get_or_insert(now.clock);
     }
 
     /// An agent that reads no more will not end its turn. It may just be exiting, though, and its
     /// exit says more about why.
     pub(super) fn watch_deaf_agent(&mut self, now: Now) {
-        let deaf = self.ending.deaf_since;
-        let deaf = deaf.is_some_and(|since| now.clock.duration_since(since) > DEAF_FOR);
-        if deaf && self.turn.is_some() && self.ending.agent.is_none() {
+        let deaf = self.ending.deaf_since.is_some_and(|since| passed(since, DEAF_FOR, now));
+        if deaf && self.turn.is_some() && !self.ending.has_begun() {
             let text = "the agent has closed its stdin and takes no more prompts";
             self.turn_ended(TurnEnd::new(Outcome::Error, text), now);
         }
     }
 
-    pub(super) fn agent_ended(&mut self, ended: Ended, now: Now) {
-        self.ending.agent = Some((ended, now.clock));
+    pub(super) fn agent_ended(&mut self, ended: Ended, oom_killed: bool, now: Now) {
+        self.ending.phase = Phase::Gone(Gone { ended, oom_killed, since: now.clock });
     }
 
     /// Takes the next step towards the end, when it is due.
     pub(super) fn go_on_ending(&mut self, now: Now) {
-        if self.ending.finished {
-            return;
-        }
-        match self.ending.agent {
-            None => self.press_agent(now),
-            Some((ended, since)) => {
-                let late = now.clock.duration_since(since) > PIPES_WITHIN;
-                if self.ending.pipes_closed || (late && self.ending.killed_all) {
-                    self.finish(ended, now);
-                } else if late {
-                    self.ending.killed_all = true;
-                    self.effects.push(Effect::Signal(Signal::SIGKILL));
-                    self.effects.push(Effect::KillAll);
-                }
-            }
-        }
-    }
-
-    fn press_agent(&mut self, now: Now) {
-        if let Some(asked) = &mut self.ending.asked {
-            let grace = self.boot.bounds.stop_grace;
-            if !asked.killed && now.clock.duration_since(asked.since) > grace {
-                asked.killed = true;
-                self.effects.push(Effect::Signal(Signal::SIGKILL));
-                self.effects.push(Effect::KillAll);
-            }
-            return;
-        }
-        let done = self.ending.outcome.is_some() && self.turn.is_none() && self.queue.is_empty();
-        let quiet = !self.driver.works_in_background();
-        match self.ending.stdin_closed {
-            None if self.is_headless() && done && quiet => {
-                self.ending.stdin_closed = Some(now.clock);
+        let closed = self.ending.pipes_closed;
+        match self.ending.phase {
+            Phase::Working if self.work_is_done() => {
+                self.ending.phase = Phase::Dismissed { since: now.clock };
                 self.effects.push(Effect::CloseStdin);
             }
-            Some(since) if !self.ending.killed_all => {
-                // A program that knows no turns begins its work now, and takes its time.
-                let drains = self.driver.turns_end() == TurnsEnd::WhenToldSo;
-                if drains && now.clock.duration_since(since) > DRAIN {
-                    self.ending.killed_all = true;
-                    self.effects.push(Effect::Signal(Signal::SIGKILL));
-                }
+            // A program that knows no turns begins its work now, and takes its time.
+            Phase::Dismissed { since }
+                if self.driver.turns_end() == TurnsEnd::WhenToldSo && passed(since, DRAIN, now) =>
+            {
+                self.error("the agent did not end when its work was done, so it is ended");
+                self.stop(Why::Lingers, now);
             }
+            Phase::Asked { since } if passed(since, self.boot.bounds.stop_grace, now) => {
+                self.ending.phase = Phase::Killed;
+                self.kill();
+            }
+            Phase::Gone(gone) | Phase::Cleared(gone) if closed => self.finish(gone, now),
+            Phase::Gone(gone) if passed(gone.since, PIPES_WITHIN, now) => {
+                self.ending.phase = Phase::Cleared(Gone { since: now.clock, ..gone });
+                self.kill();
+            }
+            Phase::Cleared(gone) if passed(gone.since, PIPES_WITHIN, now) => self.finish(gone, now),
             _ => {}
         }
     }
 
-    fn finish(&mut self, ended: Ended, now: Now) {
-        if self.turn.is_some() {
-            let asked = self.ending.asked.is_some();
-            let outcome = if asked { Outcome::Interrupted } else { Outcome::Error };
-            let text = if asked { "the worker was stopped" } else { "the agent ended in the turn" };
-            self.turn_ended(TurnEnd::new(outcome, text), now);
-        }
-        let oom_killed = crate::memory::oom_kills() > self.oom_kills;
+    fn work_is_done(&self) -> bool {
+        self.is_headless()
+            && self.ending.outcome.is_some()
+            && self.turn.is_none()
+            && self.queue.is_empty()
+            && !self.driver.works_in_background()
+    }
+
+    fn kill(&mut self) {
+        self.effects.push(Effect::Signal(Signal::SIGKILL));
+        self.effects.push(Effect::KillAll);
+    }
+
+    fn finish(&mut self, gone: Gone, now: Now) {
+        let Gone { ended, oom_killed, .. } = gone;
         let text = match ended.signal() {
             Some(signal) => format!("the agent was ended by {signal}"),
             None => format!("the agent ended with exit code {}", ended.code()),
         };
-        if !self.ready && self.ending.asked.is_none() {
+        if self.turn.is_some() {
+            let (outcome, text) = match self.ending.why {
+                Some(_) => (Outcome::Interrupted, "the worker was stopped"),
+                None => (Outcome::Error, "the agent ended in the turn"),
+            };
+            self.turn_ended(TurnEnd::new(outcome, text), now);
+        }
+        if !self.ready && self.ending.why.is_none() {
             self.error(&format!("{text} before it could take prompts"));
         }
+        self.name_what_was_not_begun();
         let data = serde_json::json!({
             "code": ended.code(),
             "signal": ended.signal(),
@@ -185,35 +224,55 @@ impl Bridge {
         self.end_with(self.exit_code(ended), now);
     }
 
+    /// Prompts that wait stay in the stream, for whoever starts the worker again.
+    fn name_what_was_not_begun(&mut self) {
+        let entries: Vec<_> = self.queue.iter().map(|prompt| prompt.id.to_string()).collect();
+        if !entries.is_empty() {
+            let text = format!("the worker ends; prompts that were not begun: {}", entries.len());
+            let data = serde_json::json!({"entries": entries});
+            self.say(Output::new(OutputKind::Error, Source::Wrapper, text).with_data(data));
+        }
+    }
+
     /// There never was an agent.
     pub(super) fn finish_without_agent(&mut self, code: u8, now: Now) {
-        let data = serde_json::json!({"code": code, "oom_killed": false, "stderr": []});
+        let data =
+            serde_json::json!({"code": code, "signal": null, "oom_killed": false, "stderr": []});
         let text = format!("the agent did not start: exit code {code}");
         self.say(Output::new(OutputKind::Exit, Source::Wrapper, text).with_data(data));
         self.end_with(code, now);
     }
 
     fn end_with(&mut self, code: u8, now: Now) {
-        self.ending.finished = true;
+        self.ending.phase = Phase::Finished;
         self.beat(now);
         self.effects.push(Effect::KillAll);
-        self.effects.push(Effect::Finish(code));
+        let patience = match self.ending.why {
+            None | Some(Why::Stuck | Why::Lingers) => LAST_WORDS,
+            Some(Why::Wanted) => LAST_WORDS_IN_HASTE,
+            Some(Why::CutOff) => Duration::ZERO,
+        };
+        self.effects.push(Effect::Finish { code, patience });
     }
 
     /// Of the wrapper: 0 when the end was wanted, otherwise as the task ended.
     fn exit_code(&self, ended: Ended) -> u8 {
-        let failed = ended.code().max(1);
-        match self.ending.outcome {
-            _ if self.ending.cut_off => CUT_OFF,
-            _ if self.ending.asked.is_some() => 0,
-            outcome if self.is_headless() && self.driver.turns_end() == TurnsEnd::WhenToldSo => {
-                if outcome == Some(Outcome::Success) {
-                    0
-                } else {
-                    failed
-                }
-            }
-            _ => ended.code(),
+        match self.ending.why {
+            Some(Why::CutOff) => CUT_OFF,
+            Some(Why::Stuck) => STUCK,
+            Some(Why::Wanted) => 0,
+            None | Some(Why::Lingers) => self.code_of_the_task(ended),
         }
     }
+
+    fn code_of_the_task(&self, ended: Ended) -> u8 {
+        if !self.is_headless() || self.driver.turns_end() == TurnsEnd::WhenWritten {
+            return ended.code();
+        }
+        if self.ending.outcome == Some(Outcome::Success) { 0 } else { ended.code().max(1) }
+    }
+}
+
+fn passed(since: Instant, time: Duration, now: Now) -> bool {
+    now.clock.duration_since(since) > time
 }

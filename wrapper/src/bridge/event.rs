@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use nix::sys::signal::Signal;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use worker_protocol::{Input, Output, Problem};
 
 use crate::frame::Line;
@@ -16,6 +16,8 @@ pub enum Delivery {
     First,
     /// It was delivered to a wrapper that died.
     Again,
+    /// It was handed on before, by this wrapper: Redis has forgotten that it was delivered.
+    Repeated,
 }
 
 /// Everything that can happen.
@@ -42,7 +44,12 @@ pub enum Event {
     /// Somebody asks the worker to end.
     AskedToStop,
     /// The agent's process ended.
-    AgentEnded(Ended),
+    AgentEnded {
+        /// How.
+        ended: Ended,
+        /// Whether the kernel has killed something for want of memory since the agent started.
+        oom_killed: bool,
+    },
     /// Redis does not accept this worker any more; the reason.
     CutOff(String),
     /// Time has passed.
@@ -72,8 +79,13 @@ pub enum Effect {
     KillAll,
     /// Show that the worker lives: JSON.
     Beat(String),
-    /// End with this exit code.
-    Finish(u8),
+    /// End.
+    Finish {
+        /// With this exit code.
+        code: u8,
+        /// When Redis has taken everything, or after so long.
+        patience: Duration,
+    },
 }
 
 /// A moment, by both clocks: one tells when, the other how long.

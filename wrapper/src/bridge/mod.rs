@@ -14,7 +14,8 @@ mod state;
 mod turns;
 
 #[cfg(test)]
-mod tests;
+mod transcript;
 
+pub(crate) use ending::LAST_WORDS_IN_HASTE;
 pub use event::{Delivery, Effect, Event, Now};
 pub use state::Bridge;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use worker_protocol::create::Life;
 use worker_protocol::{Boot, Input, Output, OutputKind, Problem, Pulse, Source, rfc3339};
 
-use super::ending::{Ending, Stderr};
+use super::ending::{Ending, Stderr, Why};
 use super::event::{Delivery, Effect, Event, Now};
 use super::turns::{Prompt, Turn};
 use crate::driver::{Driver, Told};
@@ -19,6 +19,8 @@ const BEAT_EVERY: Duration = Duration::from_secs(10);
 /// Prompts that wait; an orchestrator that is further ahead has lost control.
 const PROMPTS_KEPT: usize = 1000;
 const PROMPT_BYTES_KEPT: usize = 32 << 20;
+/// Bytes that wait for the agent to read them; more than one prompt of the largest size.
+const STDIN_BYTES_KEPT: usize = 16 << 20;
 
 /// See the module.
 pub struct Bridge {
@@ -29,12 +31,12 @@ pub struct Bridge {
     pub(super) ready: bool,
     pub(super) queue: VecDeque<Prompt>,
     pub(super) turn: Option<Turn>,
+    /// Sizes of the writes that the agent's stdin has not taken.
+    pub(super) unwritten: VecDeque<usize>,
     pub(super) ending: Ending,
     pub(super) stderr: Stderr,
     pub(super) pulse: Pulse,
     beaten: Option<Instant>,
-    /// Out-of-memory kills that were counted before the agent started.
-    pub(super) oom_kills: Option<u64>,
 }
 
 impl Bridge {
@@ -49,11 +51,11 @@ impl Bridge {
             ready: false,
             queue: VecDeque::new(),
             turn: None,
+            unwritten: VecDeque::new(),
             ending: Ending::default(),
             stderr: Stderr::default(),
             pulse: Pulse::default(),
             beaten: None,
-            oom_kills: crate::memory::oom_kills(),
         }
     }
 
@@ -82,8 +84,8 @@ impl Bridge {
             Event::Written => self.written(now),
             Event::StdinClosed => self.stdin_closed(now),
             Event::Input { id, delivery, input } => self.input(id, delivery, input, now),
-            Event::AskedToStop => self.stop(now),
-            Event::AgentEnded(ended) => self.agent_ended(ended, now),
+            Event::AskedToStop => self.stop(Why::Wanted, now),
+            Event::AgentEnded { ended, oom_killed } => self.agent_ended(ended, oom_killed, now),
             Event::CutOff(reason) => self.cut_off(&reason, now),
             Event::Tick => self.tick(now),
         }
@@ -112,6 +114,13 @@ impl Bridge {
 
     fn input(&mut self, id: StreamId, delivery: Delivery, input: Result<Input, Problem>, now: Now) {
         self.active(now);
+        if delivery == Delivery::Repeated {
+            let waits = self.queue.iter().any(|prompt| prompt.id == id);
+            if !waits && self.turn.as_ref().and_then(|turn| turn.id) != Some(id) {
+                self.acknowledge(id);
+            }
+            return;
+        }
         let mut told = Vec::new();
         let refused = match input {
             Ok(Input::Prompt(text)) if self.has_room_for(&text) => {
@@ -127,10 +136,10 @@ impl Bridge {
                 None
             }
             Ok(Input::Stop) => {
-                self.stop(now);
+                self.stop(Why::Wanted, now);
                 None
             }
-            Ok(Input::Stdin(text)) => self.driver.stdin(&text, &mut told).err().map(str::to_owned),
+            Ok(Input::Stdin(text)) => self.stdin(&text, &mut told).err(),
             Ok(Input::Answer { .. }) => Some(
                 "nothing waits for an answer: this worker decides on permissions itself".to_owned(),
             ),
@@ -147,6 +156,20 @@ impl Bridge {
         self.acknowledge(id);
     }
 
+    fn stdin(&mut self, text: &str, told: &mut Vec<Told>) -> Result<(), String> {
+        if !self.ending.agent_reads() {
+            return Err("the agent's stdin is closed".to_owned());
+        }
+        let waiting: usize = self.unwritten.iter().sum();
+        if waiting + text.len() > STDIN_BYTES_KEPT {
+            return Err(format!(
+                "the agent has not read {waiting} bytes that were sent before, and \
+                 {STDIN_BYTES_KEPT} may wait; send it again later"
+            ));
+        }
+        self.driver.stdin(text, told).map_err(str::to_owned)
+    }
+
     fn has_room_for(&self, prompt: &str) -> bool {
         let waiting: usize = self.queue.iter().map(|prompt| prompt.text.len()).sum();
         self.queue.len() < PROMPTS_KEPT && waiting + prompt.len() <= PROMPT_BYTES_KEPT
@@ -158,7 +181,10 @@ impl Bridge {
             match one {
                 Told::Ready { raw } => self.agent_ready(raw),
                 Told::Say(output) => self.say(output),
-                Told::Write(bytes) => self.effects.push(Effect::Write(bytes)),
+                Told::Write(bytes) => {
+                    self.unwritten.push_back(bytes.len());
+                    self.effects.push(Effect::Write(bytes));
+                }
                 Told::Interrupt => self.effects.push(Effect::Signal(Signal::SIGINT)),
                 Told::Woke => self.woke(now),
                 Told::TurnEnded(end) => self.turn_ended(end, now),
@@ -188,7 +214,7 @@ impl Bridge {
             self.error(&format!(
                 "the agent was not ready after {seconds} s; it gets its prompts anyway"
             ));
-            self.agent_ready(None);
+            self.ready = true;
         }
         self.watch_turn(now);
         self.watch_deaf_agent(now);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use worker_protocol::output::Outcome;
 use worker_protocol::{Output, OutputKind, Source};
 
+use super::ending::Why;
 use super::event::{Delivery, Effect, Now};
 use super::state::Bridge;
 use crate::driver::{Told, TurnEnd, TurnsEnd};
@@ -25,7 +26,7 @@ pub(super) struct Turn {
     /// Its input entry; none for work that the agent took up by itself.
     pub(super) id: Option<StreamId>,
     since: Instant,
-    /// Writes of its prompt that the agent's stdin has not taken.
+    /// Writes that the agent's stdin has to take until it has the whole prompt.
     unwritten: usize,
     stopping: Option<Stopping>,
 }
@@ -46,7 +47,8 @@ impl Bridge {
         let Some(prompt) = self.queue.pop_front() else { return };
         let mut told = Vec::new();
         self.driver.prompt(&prompt.text, &mut told);
-        let unwritten = told.iter().filter(|one| matches!(one, Told::Write(_))).count();
+        let own = told.iter().filter(|one| matches!(one, Told::Write(_))).count();
+        let unwritten = self.unwritten.len() + own;
         let id = Some(prompt.id);
         self.turn = Some(Turn { id, since: now.clock, unwritten, stopping: None });
         let mut output = Output::new(OutputKind::TurnStarted, Source::Wrapper, prompt.text);
@@ -68,6 +70,7 @@ impl Bridge {
 
     /// The agent's stdin has taken a write. Where nobody says when a turn is over, it is now.
     pub(super) fn written(&mut self, now: Now) {
+        self.unwritten.pop_front();
         let Some(turn) = &mut self.turn else { return };
         turn.unwritten = turn.unwritten.saturating_sub(1);
         if turn.unwritten == 0 && self.driver.turns_end() == TurnsEnd::WhenWritten {
@@ -142,7 +145,7 @@ impl Bridge {
                 (stopping.pressed, stopping.since) = (true, now.clock);
                 if again {
                     self.error("the turn could not be ended, so the agent is");
-                    self.stop(now);
+                    self.stop(Why::Stuck, now);
                 } else {
                     self.effects.push(Effect::Signal(Signal::SIGINT));
                 }

@@ -1,7 +1,7 @@
 use worker_protocol::Secret;
 
-use crate::redis_server::{Redis, until};
-use crate::worker::{Worker, boot, prepare};
+use crate::redis_server::{Redis, pending, until};
+use crate::worker::{INPUT, Worker, boot, prepare};
 
 #[test]
 fn sigterm_reaches_the_agent_and_the_end_is_told_last() {
@@ -116,4 +116,20 @@ fn an_environment_with_the_agents_own_words_is_passed_on() {
     boot.agent.env.insert("GREETING".into(), Secret::new("hello"));
     boot.agent.env.insert("HOME".into(), Secret::new("/tmp"));
     Worker::start(&redis, &boot).heard("stdout", "home=/tmp greeting=hello");
+}
+
+#[test]
+fn prompts_that_were_not_begun_are_named_and_stay() {
+    let redis = Redis::start();
+    let mut worker = Worker::with_script(&redis, "exec sleep 1000");
+    // More than a pipe holds, so that the first turn does not end.
+    worker.send(&["prompt", &"x".repeat(1 << 20)]);
+    worker.heard("turn_started", "x");
+    let id = worker.send(&["prompt", "too late"]);
+    until("both prompts", || (pending(&mut worker.redis, INPUT) == 2).then_some(()));
+    worker.signal("-TERM");
+    assert_eq!(worker.code(), 0);
+    assert!(worker.heard("turn_completed", "")["data"].contains("interrupted"));
+    assert!(worker.heard("error", "not begun")["data"].contains(&id));
+    assert_eq!(pending(&mut worker.redis, INPUT), 1);
 }

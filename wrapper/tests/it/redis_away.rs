@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use worker_protocol::Secret;
 
-use crate::redis_server::{Redis, ask, until};
+use crate::redis_server::{Redis, ask, pending, until};
 use crate::worker::{INPUT, Worker, boot, prepare};
 
 /// The numbers that the agent counted, in the order of the stream.
@@ -134,4 +134,40 @@ fn input_is_trimmed_below_what_is_done_and_not_above() {
         let length: i64 = ask(&mut worker.redis, &["XLEN", INPUT]);
         (length < 300).then_some(())
     });
+}
+
+#[test]
+fn the_result_of_an_agent_that_ends_meanwhile_waits_for_redis() {
+    let mut redis = Redis::start();
+    let mut worker = Worker::with_script(&redis, "echo up; read x; echo result; exit 3");
+    worker.heard("stdout", "up");
+    worker.send(&["type", "stdin", "content", "\n"]);
+    redis.kill();
+    until("many attempts", || {
+        (worker.log().matches("connection for output failed").count() >= 9).then_some(())
+    });
+    redis.restart();
+    worker.redis = redis.connect();
+    prepare(&mut worker.redis);
+    assert_eq!(worker.code(), 3);
+    let kinds: Vec<_> = worker.said().into_iter().map(|mut e| e.remove("type")).collect();
+    assert_eq!(kinds.last().unwrap().as_deref(), Some("exit"), "{kinds:?}");
+}
+
+#[test]
+fn a_group_that_was_made_anew_runs_nothing_twice() {
+    let redis = Redis::start();
+    let mut worker = Worker::with_script(&redis, "exec cat");
+    for text in ["first", "second"] {
+        worker.send(&["prompt", text]);
+        worker.heard("stdout", text);
+    }
+    ask::<i64>(&mut worker.redis, &["XGROUP", "DESTROY", INPUT, "wrapper"]);
+    prepare(&mut worker.redis);
+    worker.send(&["prompt", "third"]);
+    worker.heard("stdout", "third");
+    until("every acknowledgement", || (pending(&mut worker.redis, INPUT) == 0).then_some(()));
+    let said = worker.said();
+    let turns: Vec<_> = said.iter().filter(|entry| entry["type"] == "turn_started").collect();
+    assert_eq!(turns.len(), 3, "{turns:?}");
 }

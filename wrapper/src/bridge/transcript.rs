@@ -1,0 +1,241 @@
+//! Transcripts: what happens in, what is to be done out. `wrapper/tests/transcripts/bridge/*.txt`
+//! hold them, for people to read: `!` is the worker, `>` an event, `<` an effect, `#` a remark.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use worker_protocol::boot::{BootAgent, BootKeys, Bounds, RedisAccess};
+use worker_protocol::create::Life;
+use worker_protocol::{AgentProtocol, AgentType, Boot, Input, Output, Secret, WorkerId};
+
+use super::{Bridge, Delivery, Effect, Event, Now};
+use crate::frame::Line;
+use crate::reaper::Ended;
+use crate::uplink::backlog::StreamId;
+
+#[test]
+fn every_transcript_plays_as_it_is_written() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts/bridge");
+    let mut played = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let written = std::fs::read_to_string(&path).unwrap();
+        let actual = play(&written);
+        let name = path.display();
+        assert!(written == actual, "{name} plays otherwise, namely:\n{actual}");
+        played += 1;
+    }
+    assert!(played >= 8, "only {played} transcripts were found");
+}
+
+#[test]
+fn more_prompts_than_may_wait_are_refused_one_by_one() {
+    let (mut scene, _) = Scene::new("claude");
+    let many = (0..1002).map(|n| (n, "x".to_owned())).collect::<Vec<_>>();
+    let large = [(0, "x".repeat(32 << 20)), (1, "x".to_owned())];
+    for prompts in [&many[..], &large[..]] {
+        let mut effects = Vec::new();
+        for (n, text) in prompts {
+            effects = scene.input(&format!("{n}-0"), Delivery::First, Input::Prompt(text.clone()));
+        }
+        let [refused, acknowledged] = [&effects[0], &effects[1]].map(shown);
+        assert!(refused.contains("error: the prompt was not taken"), "{refused}");
+        assert_eq!(acknowledged, format!("ack {}-0, trim below 0-0", prompts.len() - 1));
+        scene = Scene::new("claude").0;
+    }
+}
+
+#[test]
+fn what_the_agent_does_not_read_has_a_bound() {
+    let (mut scene, _) = Scene::new("lines");
+    let mut send = || scene.input("1-0", Delivery::First, Input::Stdin("x".repeat(6 << 20)));
+    assert!(matches!(send()[0], Effect::Write(_)));
+    assert!(matches!(send()[0], Effect::Write(_)));
+    let refused = shown(&send()[0]);
+    assert!(refused.contains("has not read 12582912 bytes"), "{refused}");
+    scene.bridge.handle(Event::Written, scene.now);
+    let effects = scene.input("1-0", Delivery::First, Input::Stdin("x".repeat(6 << 20)));
+    assert!(matches!(effects[0], Effect::Write(_)));
+}
+
+/// Plays the events of a transcript, and gives it back with the effects that they have.
+fn play(written: &str) -> String {
+    let mut scene = None;
+    let mut actual = String::new();
+    for line in written.lines().filter(|line| !line.starts_with('<')) {
+        actual.push_str(line);
+        actual.push('\n');
+        let effects = match (line.split_at_checked(2), &mut scene) {
+            (Some(("! ", worker)), _) => {
+                let (begun, effects) = Scene::new(worker);
+                scene = Some(begun);
+                effects
+            }
+            (Some(("> ", event)), Some(scene)) => scene.happens(event),
+            _ => Vec::new(),
+        };
+        for effect in effects {
+            actual.push_str(&format!("< {}\n", shown(&effect)));
+        }
+    }
+    actual
+}
+
+struct Scene {
+    bridge: Bridge,
+    now: Now,
+}
+
+impl Scene {
+    /// `claude headless`: a worker that was just started, on a clock of its own.
+    fn new(worker: &str) -> (Self, Vec<Effect>) {
+        let boot = boot(worker);
+        let driver = crate::driver::for_agent(&boot.agent).unwrap();
+        let now = Now { at: Timestamp::UNIX_EPOCH, clock: Instant::now() };
+        let mut bridge = Bridge::new(boot, driver, now);
+        let effects = match worker.strip_prefix("missing ") {
+            Some(problem) => bridge.never_began(problem, 127, now),
+            None => bridge.begin(now),
+        };
+        (Self { bridge, now }, effects)
+    }
+
+    fn happens(&mut self, line: &str) -> Vec<Effect> {
+        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let (id, text) = rest.split_once(' ').unwrap_or((rest, ""));
+        let event = match verb {
+            "prompt" => return self.input(id, Delivery::First, Input::Prompt(text.into())),
+            "again" => return self.input(id, Delivery::Again, Input::Prompt(text.into())),
+            "repeated" => return self.input(id, Delivery::Repeated, Input::Prompt(text.into())),
+            "interrupt" => return self.input(id, Delivery::First, Input::Interrupt),
+            "stop" => return self.input(id, Delivery::First, Input::Stop),
+            "stdin" => return self.input(id, Delivery::First, Input::Stdin(text.into())),
+            "keys" => return self.input(id, Delivery::First, Input::Keys(text.into())),
+            "entry" => Event::Input {
+                id: StreamId::parse(id).unwrap(),
+                delivery: Delivery::First,
+                input: Input::parse(&fields(text)),
+            },
+            "wait" => {
+                let seconds = rest.parse().unwrap();
+                self.now.clock += Duration::from_secs(seconds);
+                self.now.at += SignedDuration::from_secs(seconds.cast_signed());
+                Event::Tick
+            }
+            "stdout" => Event::Said(whole(rest)),
+            "stderr" => Event::Complained(whole(rest)),
+            "ready" | "says" | "result" => Event::Said(whole(&claude(verb, rest).to_string())),
+            "written" => Event::Written,
+            "deaf" => Event::StdinClosed,
+            "closed" => Event::PipesClosed,
+            "exited" => self.ended(Ended::Exited(rest.parse().unwrap())),
+            "killed" => self.ended(Ended::Killed(rest.parse().unwrap())),
+            "SIGTERM" => Event::AskedToStop,
+            "denied" => Event::CutOff(rest.to_owned()),
+            other => panic!("no such event: {other}"),
+        };
+        self.bridge.handle(event, self.now)
+    }
+
+    fn ended(&self, ended: Ended) -> Event {
+        Event::AgentEnded { ended, oom_killed: ended == Ended::Killed(9) }
+    }
+
+    fn input(&mut self, id: &str, delivery: Delivery, input: Input) -> Vec<Effect> {
+        let id = StreamId::parse(id).unwrap();
+        self.bridge.handle(Event::Input { id, delivery, input: Ok(input) }, self.now)
+    }
+}
+
+fn boot(worker: &str) -> Boot {
+    let (protocol, agent_type) = match worker.split(' ').next() {
+        Some("claude") => (AgentProtocol::Claude, AgentType::Claude),
+        _ => (AgentProtocol::Lines, AgentType::Custom),
+    };
+    Boot {
+        worker_id: WorkerId::new(),
+        redis: RedisAccess {
+            url: "redis://redis".into(),
+            username: "w".into(),
+            password: Secret::new("pw"),
+        },
+        keys: BootKeys { input: "i".into(), output: "o".into(), heartbeat: "h".into() },
+        agent: BootAgent {
+            agent_type,
+            version: None,
+            protocol,
+            command: vec!["agent".into()],
+            env: BTreeMap::new(),
+            system_prompt: None,
+            model: None,
+            mcp: None,
+            uid: 1000,
+            workspace: "/workspace".into(),
+        },
+        life: if worker.contains("headless") { Life::Headless } else { Life::Interactive },
+        files: Vec::new(),
+        bounds: Bounds { turn_timeout: Some(Duration::from_secs(600)), ..Bounds::default() },
+    }
+}
+
+/// What Claude Code would say, in short.
+fn claude(verb: &str, rest: &str) -> Value {
+    let failed = json!({"type": "result", "subtype": "error_during_execution", "is_error": true});
+    let mut frame = match (verb, rest) {
+        ("ready", _) => json!({"type": "control_response",
+            "response": {"subtype": "success", "request_id": "wrapper-initialize"}}),
+        ("says", text) => json!({"type": "assistant", "session_id": "s1",
+            "message": {"content": [{"type": "text", "text": text}]}}),
+        ("result", "error" | "aborted") => failed,
+        (_, text) => json!({"type": "result", "subtype": "success", "is_error": false,
+            "session_id": "s1", "result": text, "total_cost_usd": 0.5}),
+    };
+    if rest == "aborted" {
+        frame["terminal_reason"] = "aborted_tools".into();
+    }
+    if rest == "of a task" {
+        frame["origin"] = json!({"kind": "task-notification"});
+    }
+    frame
+}
+
+fn whole(text: &str) -> Line {
+    Line { text: text.to_owned(), full_bytes: text.len(), cut: false }
+}
+
+/// `type=prompt content=x`
+fn fields(text: &str) -> Vec<(String, Vec<u8>)> {
+    let pairs = text.split(' ').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())).collect()
+}
+
+fn shown(effect: &Effect) -> String {
+    match effect {
+        Effect::Say(output) => shown_output(output),
+        Effect::Acknowledge { id, trim_below } => format!("ack {id}, trim below {trim_below}"),
+        Effect::Write(bytes) => format!("write {}", shown_bytes(bytes)),
+        Effect::CloseStdin => "close stdin".to_owned(),
+        Effect::Signal(signal) => format!("{signal} to the group"),
+        Effect::KillAll => "SIGKILL to everybody".to_owned(),
+        Effect::Beat(pulse) => format!("beat {pulse}"),
+        Effect::Finish { code, patience } => {
+            format!("finish with {code}, within {} s", patience.as_secs())
+        }
+    }
+}
+
+fn shown_output(output: &Output) -> String {
+    let turn = output.turn.as_ref().map(|id| format!(" of {id}")).unwrap_or_default();
+    let data = output.data.as_ref().map(|data| format!(" {data}")).unwrap_or_default();
+    format!("{}{turn}: {}{data}", output.kind.as_str(), output.content)
+}
+
+/// Of a frame for Claude Code no more than what it is.
+fn shown_bytes(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let Ok(frame) = serde_json::from_str::<Value>(&text) else { return format!("{text:?}") };
+    let word = |pointer: &str| frame.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    word("/request/subtype").or_else(|| word("/message/content")).unwrap_or_default()
+}
