@@ -21,6 +21,8 @@ use backlog::{Answer, Backlog, Flight, Ids, StreamId};
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes that wait before a connected agent is made to wait too.
 const ENOUGH: usize = 2 << 20;
+/// Redis takes a batch in milliseconds; one that has taken nothing for so long stands still.
+const STALLED: Duration = Duration::from_millis(500);
 /// Seconds after which a wrapper that no longer beats counts as gone.
 const PULSE_EXPIRY: u64 = 30;
 
@@ -76,20 +78,22 @@ impl Uplink {
         !state.connected || state.backlog.queued_bytes() < ENOUGH
     }
 
-    /// Waits until there is room.
+    /// Waits until there is room, but not for a Redis that takes nothing: it may hang for a while
+    /// before its connection counts as lost.
     pub async fn room(&self) {
-        self.until(Self::has_room).await;
+        loop {
+            let progress = self.shared.progress.notified();
+            if self.has_room() || tokio::time::timeout(STALLED, progress).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Waits until Redis has everything.
     pub async fn drained(&self) {
-        self.until(|uplink| uplink.shared.state().backlog.is_empty()).await;
-    }
-
-    async fn until(&self, reached: impl Fn(&Self) -> bool) {
         loop {
             let progress = self.shared.progress.notified();
-            if reached(self) {
+            if self.shared.state().backlog.is_empty() {
                 return;
             }
             progress.await;

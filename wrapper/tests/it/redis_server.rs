@@ -12,13 +12,17 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) type Entry = BTreeMap<String, String>;
 
 /// Asks until there is an answer; fails when there is none in time.
-pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    within(DEADLINE, what, ask)
+}
+
+pub(crate) fn within<T>(deadline: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let begin = Instant::now();
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(begin.elapsed() < DEADLINE, "waited in vain for {what}");
+        assert!(begin.elapsed() < deadline, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -48,6 +52,20 @@ impl Redis {
     pub(crate) fn restart(&mut self) {
         self.server = run(self.port, self.folder.path());
         until("redis", || self.try_connect());
+    }
+
+    /// Lets it stand still: its connections stay, and nothing is answered.
+    pub(crate) fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.server.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
     pub(crate) fn connect(&self) -> Connection {

@@ -3,12 +3,13 @@
 use redis::Connection;
 use std::collections::BTreeMap;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use worker_protocol::boot::{BootAgent, BootKeys, Bounds, RedisAccess};
 use worker_protocol::create::Life;
 use worker_protocol::{AgentProtocol, AgentType, Boot, Secret, WorkerId};
 
-use crate::redis_server::{Entry, Redis, ask, entries, until};
+use crate::redis_server::{Entry, Redis, ask, entries, until, within};
 
 pub(crate) const INPUT: &str = "t:w:input";
 pub(crate) const OUTPUT: &str = "t:w:output";
@@ -86,6 +87,12 @@ impl Worker {
         self.process.id()
     }
 
+    /// The processes whose parent it is.
+    pub(crate) fn children(&self) -> String {
+        let path = format!("/proc/{0}/task/{0}/children", self.pid());
+        std::fs::read_to_string(path).unwrap()
+    }
+
     pub(crate) fn send(&mut self, pairs: &[&str]) -> String {
         ask(&mut self.redis, &[&["XADD", INPUT, "*"], pairs].concat())
     }
@@ -117,6 +124,11 @@ impl Worker {
         self.ended().code().expect("an exit code")
     }
 
+    pub(crate) fn code_within(&mut self, deadline: Duration) -> i32 {
+        let ended = within(deadline, "the wrapper's end", || self.process.try_wait().unwrap());
+        ended.code().expect("an exit code")
+    }
+
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
@@ -139,7 +151,7 @@ impl Drop for Worker {
                 if ends(&mut self.process).is_some() {
                     break;
                 }
-                std::thread::sleep(std::time::Duration::from_millis(10));
+                std::thread::sleep(Duration::from_millis(10));
             }
             let _ = self.process.kill();
             let _ = self.process.wait();
