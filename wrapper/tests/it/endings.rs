@@ -79,9 +79,7 @@ fn zombies_are_reaped() {
     let mut worker = Worker::with_script(&redis, script);
     worker.heard("stdout", "done");
     until("no children but the agent", || {
-        let path = format!("/proc/{0}/task/{0}/children", worker.pid());
-        let children = std::fs::read_to_string(path).unwrap();
-        (children.split_whitespace().count() == 1).then_some(())
+        (worker.children().split_whitespace().count() == 1).then_some(())
     });
 }
 

@@ -3,6 +3,7 @@
 
 mod boot;
 mod endings;
+mod odd;
 mod redis_away;
 mod redis_server;
 mod turns;

@@ -63,6 +63,27 @@ fn a_prompt_that_was_not_done_is_delivered_again_and_says_so() {
 }
 
 #[test]
+fn a_prompt_that_was_worked_on_when_the_wrapper_was_killed_is_run_again_and_marked() {
+    let redis = Redis::start();
+    let mut first = Worker::with_script(&redis, "exec sleep 1000");
+    // More than a pipe holds, so that its turn does not end.
+    let id = first.send(&["prompt", &format!("work {}", "x".repeat(1 << 20))]);
+    first.heard("turn_started", "work");
+    let agent = first.children();
+    first.signal("-KILL");
+    assert_eq!(first.ended().code(), None);
+    // Nobody is left who would end it; in a container, the kernel does.
+    std::process::Command::new("kill").args(["-KILL", agent.trim()]).status().unwrap();
+    let mut second = Worker::start(&redis, &boot(&redis, "exec cat >/dev/null"));
+    let done = second.heard("turn_completed", "");
+    assert_eq!(done["turn"], id);
+    let begun: Vec<_> = second.said().into_iter().filter(|e| e["type"] == "turn_started").collect();
+    assert_eq!(begun.len(), 2);
+    assert!(begun[1]["data"].contains(r#""redelivered":true"#), "{:?}", begun[1]["data"]);
+    until("the acknowledgement", || (pending(&mut second.redis, INPUT) == 0).then_some(()));
+}
+
+#[test]
 fn a_second_wrapper_goes_on_counting() {
     let redis = Redis::start();
     let mut first = Worker::with_script(&redis, "exec cat");
