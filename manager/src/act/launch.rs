@@ -17,6 +17,8 @@ use crate::world::Origin;
 
 /// A wrapper shows that it lives as soon as it reaches Redis.
 const FIRST_PULSE: Duration = Duration::from_secs(30);
+/// A start that the engine was asked for by a manager that was killed; it takes a tenth of that.
+const START_IN_FLIGHT: Duration = Duration::from_secs(3);
 const FIRST_LOOK: Duration = Duration::from_millis(5);
 const LONGEST_LOOK: Duration = Duration::from_millis(250);
 
@@ -49,13 +51,29 @@ pub(super) async fn launch(
 
 /// Takes away what an earlier manager began; not, when it got as far as a wrapper that lives. An
 /// instance that was started without its boot document never runs: its stdin cannot be opened twice.
+///
+/// What may still come to life is waited for first, so that no agent is killed at its work: the
+/// engine finishes a start that it was asked for, and a wrapper without its document ends by itself.
 async fn clear_the_way(hands: &Hands, id: WorkerId, name: &InstanceName) -> Result<bool, Problem> {
-    let pulse = hands.store.pulse(id).await.map_err(|error| store_problem(&error))?;
-    if pulse.is_some() {
-        return Ok(false);
+    let begun = Instant::now();
+    loop {
+        let pulse = hands.store.pulse(id).await.map_err(|error| store_problem(&error))?;
+        if pulse.is_some() {
+            return Ok(false);
+        }
+        let found = hands.engine.inspect(name).await.map_err(|error| Problem::from(&error))?;
+        let patience = match found.map(|found| found.state) {
+            None => return Ok(true),
+            Some(InstanceState::Created) => START_IN_FLIGHT,
+            Some(InstanceState::Running) => FIRST_PULSE,
+            Some(InstanceState::Ended(_)) => Duration::ZERO,
+        };
+        if begun.elapsed() >= patience {
+            hands.engine.remove(name).await.map_err(|error| Problem::from(&error))?;
+            return Ok(true);
+        }
+        sleep(FIRST_LOOK * 5).await;
     }
-    hands.engine.remove(name).await.map_err(|error| Problem::from(&error))?;
-    Ok(true)
 }
 
 /// Waits until the wrapper has reached Redis. A worker that has ended by then, having done what it

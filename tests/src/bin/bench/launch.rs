@@ -24,7 +24,7 @@ use worker_tests::harness::{Installation, Worker, docker};
 use crate::echo::Reader;
 use crate::table::{Series, Table};
 
-const RUNS: usize = 30;
+const RUNS: usize = 40;
 const CAT: &[(&str, &str)] =
     &[("command", "create"), ("agent_type", "CUSTOM"), ("agent_command", r#"["cat"]"#)];
 

@@ -3,37 +3,39 @@
 use std::fmt;
 use std::time::Duration;
 
-/// Times of one thing, measured many times.
+/// Times of one thing, measured many times, in the order of measuring.
 #[derive(Default)]
 pub(crate) struct Series {
-    times: Vec<Duration>,
+    millis: Vec<f64>,
 }
 
 impl Series {
     /// Adds one.
     pub(crate) fn push(&mut self, time: Duration) {
-        self.times.push(time);
-        self.times.sort();
-    }
-
-    fn median(&self) -> f64 {
-        let middle = self.times.len() / 2;
-        match self.times.len() {
-            0 => f64::NAN,
-            n if n % 2 == 1 => millis(self.times[middle]),
-            _ => f64::midpoint(millis(self.times[middle - 1]), millis(self.times[middle])),
-        }
+        self.millis.push(time.as_secs_f64() * 1000.0);
     }
 
     fn summary(&self) -> String {
-        let edge = |time: Option<&Duration>| time.map_or(f64::NAN, |time| millis(*time));
-        let (least, most) = (edge(self.times.first()), edge(self.times.last()));
-        format!("{least:.2} / {:.2} / {most:.2}", self.median())
+        let edge = |pick: fn(f64, f64) -> f64| self.millis.iter().copied().fold(f64::NAN, pick);
+        let (least, most) = (edge(f64::min), edge(f64::max));
+        format!("{least:.2} / {:.2} / {most:.2}", median(&self.millis))
+    }
+
+    /// What each measurement took more than the one beside it.
+    fn more_than(&self, other: &Self) -> Vec<f64> {
+        self.millis.iter().zip(&other.millis).map(|(ours, floor)| ours - floor).collect()
     }
 }
 
-fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => f64::NAN,
+        n if n % 2 == 1 => sorted[middle],
+        _ => f64::midpoint(sorted[middle - 1], sorted[middle]),
+    }
 }
 
 struct Row {
@@ -43,7 +45,8 @@ struct Row {
     target: f64,
 }
 
-/// Floor beside ours, one thing a row.
+/// Floor beside ours, one thing a row. What is added is the median over the pairs, so that a machine
+/// that slows down for a while slows both of a pair.
 #[derive(Default)]
 pub(crate) struct Table {
     rows: Vec<Row>,
@@ -58,18 +61,15 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "| what, in ms: min / median / max | floor | ours | added | times | target | n |"
-        )?;
+        writeln!(f, "| ms: min / median / max | floor | ours | added | ratio | target | pairs |")?;
         writeln!(f, "| --- | --- | --- | --- | --- | --- | --- |")?;
         for Row { what, floor, ours, target } in &self.rows {
-            let added = ours.median() - floor.median();
-            let times = ours.median() / floor.median();
-            let (floors, our, n) = (floor.summary(), ours.summary(), ours.times.len());
+            let added = median(&ours.more_than(floor));
+            let ratio = median(&ours.millis) / median(&floor.millis);
+            let (floors, our, n) = (floor.summary(), ours.summary(), ours.millis.len());
             writeln!(
                 f,
-                "| {what} | {floors} | {our} | **{added:.2}** | {times:.2} | < {target} | {n} |"
+                "| {what} | {floors} | {our} | **{added:.2}** | {ratio:.2} | < {target} | {n} |"
             )?;
         }
         Ok(())
