@@ -69,12 +69,7 @@ async fn begin(boot: Boot) -> Result<u8, String> {
             worker.connect(agent, pipes, line_bytes, &events);
             tokio::spawn(wait_for(reaper, agent.pid, kills_before, events.clone()));
             let downlink = Downlink::new(redis, input, events.clone());
-            let denied = events.clone();
-            tokio::spawn(async move {
-                if let Some(reason) = downlink.run().await {
-                    let _ = denied.send(Event::CutOff(reason)).await;
-                }
-            });
+            tokio::spawn(pass_on_denial(downlink.run(), events.clone()));
             bridge.begin(now())
         }
         Err(error) => bridge.never_began(&error.to_string(), error.code, now()),
@@ -118,9 +113,14 @@ fn listen(events: &mpsc::Sender<Event>) -> Result<(), String> {
     Ok(())
 }
 
-async fn pass_on_denial(sender: impl Future<Output = String>, events: mpsc::Sender<Event>) {
-    let reason = sender.await;
-    let _ = events.send(Event::CutOff(reason)).await;
+/// A connection's task ends with a reason when Redis does not accept this worker.
+async fn pass_on_denial<R: Into<Option<String>>>(
+    connection: impl Future<Output = R>,
+    events: mpsc::Sender<Event>,
+) {
+    if let Some(reason) = connection.await.into() {
+        let _ = events.send(Event::CutOff(reason)).await;
+    }
 }
 
 async fn wait_for(

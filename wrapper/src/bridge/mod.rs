@@ -6,10 +6,12 @@
 //! input entries ─┼─► handle(event, now) ─┼─► bytes and signals for the agent
 //! signals, time ─┘                       └─► the end
 //! ```
-//! [`turns`] runs prompts one at a time; [`ending`] brings agent and worker to their end.
+//! `input` takes what clients send, `turns` runs prompts one at a time, `ending` brings agent
+//! and worker to their end.
 
 mod ending;
 mod event;
+mod input;
 mod state;
 mod turns;
 

@@ -4,23 +4,17 @@ use nix::sys::signal::Signal;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use worker_protocol::create::Life;
-use worker_protocol::{Boot, Input, Output, OutputKind, Problem, Pulse, Source, rfc3339};
+use worker_protocol::{Boot, Output, OutputKind, Pulse, Source, rfc3339};
 
 use super::ending::{Ending, Stderr, Why};
-use super::event::{Delivery, Effect, Event, Now};
+use super::event::{Effect, Event, Now};
 use super::turns::{Prompt, Turn};
-use crate::driver::{Driver, Told};
+use crate::driver::{Driver, Told, printed};
 use crate::frame::Line;
-use crate::uplink::backlog::StreamId;
 
 /// An agent that is not ready by then gets its prompts all the same.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const BEAT_EVERY: Duration = Duration::from_secs(10);
-/// Prompts that wait; an orchestrator that is further ahead has lost control.
-const PROMPTS_KEPT: usize = 1000;
-const PROMPT_BYTES_KEPT: usize = 32 << 20;
-/// Bytes that wait for the agent to read them; more than one prompt of the largest size.
-const STDIN_BYTES_KEPT: usize = 16 << 20;
 
 /// See the module.
 pub struct Bridge {
@@ -79,7 +73,7 @@ impl Bridge {
     pub fn handle(&mut self, event: Event, now: Now) -> Vec<Effect> {
         match event {
             Event::Said(line) => self.said(line, now),
-            Event::Complained(line) => self.complained(&line, now),
+            Event::Complained(line) => self.complained(line, now),
             Event::PipesClosed => self.ending.pipes_closed = true,
             Event::Written => self.written(now),
             Event::StdinClosed => self.stdin_closed(now),
@@ -101,78 +95,10 @@ impl Bridge {
         self.carry_out(told, now);
     }
 
-    fn complained(&mut self, line: &Line, now: Now) {
+    fn complained(&mut self, line: Line, now: Now) {
         self.active(now);
         self.stderr.keep(&line.text);
-        let mut output = Output::new(OutputKind::Stderr, Source::Agent, line.text.clone());
-        if line.cut {
-            output.truncated = true;
-            output.data = Some(serde_json::json!({"full_bytes": line.full_bytes}));
-        }
-        self.say(output);
-    }
-
-    fn input(&mut self, id: StreamId, delivery: Delivery, input: Result<Input, Problem>, now: Now) {
-        self.active(now);
-        if delivery == Delivery::Repeated {
-            let waits = self.queue.iter().any(|prompt| prompt.id == id);
-            if !waits && self.turn.as_ref().and_then(|turn| turn.id) != Some(id) {
-                self.acknowledge(id);
-            }
-            return;
-        }
-        let mut told = Vec::new();
-        let refused = match input {
-            Ok(Input::Prompt(text)) if self.has_room_for(&text) => {
-                self.queue.push_back(Prompt { id, delivery, text });
-                return;
-            }
-            Ok(Input::Prompt(_)) => Some(format!(
-                "the prompt was not taken: at most {PROMPTS_KEPT} may wait, and \
-                     {PROMPT_BYTES_KEPT} bytes of them; send it again later"
-            )),
-            Ok(Input::Interrupt) => {
-                self.interrupt(now);
-                None
-            }
-            Ok(Input::Stop) => {
-                self.stop(Why::Wanted, now);
-                None
-            }
-            Ok(Input::Stdin(text)) => self.stdin(&text, &mut told).err(),
-            Ok(Input::Answer { .. }) => Some(
-                "nothing waits for an answer: this worker decides on permissions itself".to_owned(),
-            ),
-            Ok(Input::Keys(_) | Input::Resize { .. }) => Some(
-                "`keys` and `resize` are for agents on a terminal (`protocol` `pty`)".to_owned(),
-            ),
-            Err(problem) => Some(format!("an input entry was not understood: {}", problem.message)),
-        };
-        if let Some(problem) = refused {
-            let data = serde_json::json!({"entry": id.to_string()});
-            self.say(Output::new(OutputKind::Error, Source::Wrapper, problem).with_data(data));
-        }
-        self.carry_out(told, now);
-        self.acknowledge(id);
-    }
-
-    fn stdin(&mut self, text: &str, told: &mut Vec<Told>) -> Result<(), String> {
-        if !self.ending.agent_reads() {
-            return Err("the agent's stdin is closed".to_owned());
-        }
-        let waiting: usize = self.unwritten.iter().sum();
-        if waiting + text.len() > STDIN_BYTES_KEPT {
-            return Err(format!(
-                "the agent has not read {waiting} bytes that were sent before, and \
-                 {STDIN_BYTES_KEPT} may wait; send it again later"
-            ));
-        }
-        self.driver.stdin(text, told).map_err(str::to_owned)
-    }
-
-    fn has_room_for(&self, prompt: &str) -> bool {
-        let waiting: usize = self.queue.iter().map(|prompt| prompt.text.len()).sum();
-        self.queue.len() < PROMPTS_KEPT && waiting + prompt.len() <= PROMPT_BYTES_KEPT
+        self.say(printed(OutputKind::Stderr, line));
     }
 
     /// Does what the driver wants.
@@ -224,7 +150,7 @@ impl Bridge {
     }
 
     /// Something went in or came out.
-    fn active(&mut self, now: Now) {
+    pub(super) fn active(&mut self, now: Now) {
         self.pulse.last_activity_at = Some(rfc3339(now.at));
     }
 
@@ -248,14 +174,6 @@ impl Bridge {
 
     pub(super) fn error(&mut self, text: &str) {
         self.say(Output::new(OutputKind::Error, Source::Wrapper, text));
-    }
-
-    /// An input entry is done with.
-    pub(super) fn acknowledge(&mut self, id: StreamId) {
-        let running = self.turn.as_ref().and_then(|turn| turn.id);
-        let waiting = self.queue.iter().map(|prompt| prompt.id);
-        let trim_below = waiting.chain(running).chain([id]).min().unwrap_or(id);
-        self.effects.push(Effect::Acknowledge { id, trim_below });
     }
 
     pub(super) fn is_headless(&self) -> bool {

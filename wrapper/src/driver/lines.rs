@@ -1,7 +1,8 @@
 //! Any program: prompts go in as lines, and each line that it prints is an event.
 
-use super::{Driver, Told, TurnsEnd, plain};
+use super::{Driver, Told, TurnsEnd, printed};
 use crate::frame::Line;
+use worker_protocol::OutputKind;
 
 /// Has no state: the program says nothing about turns.
 ///
@@ -36,7 +37,7 @@ impl Driver for Lines {
     }
 
     fn line(&mut self, line: Line, told: &mut Vec<Told>) {
-        told.push(Told::Say(plain(line)));
+        told.push(Told::Say(printed(OutputKind::Stdout, line)));
     }
 }
 

@@ -125,8 +125,8 @@ pub fn for_agent(agent: &BootAgent) -> Result<Box<dyn Driver + Send>, String> {
 }
 
 /// A line that is no known message, as it is.
-fn plain(line: Line) -> Output {
-    let mut output = Output::new(OutputKind::Stdout, Source::Agent, line.text);
+pub(crate) fn printed(kind: OutputKind, line: Line) -> Output {
+    let mut output = Output::new(kind, Source::Agent, line.text);
     if line.cut {
         output.truncated = true;
         output.data = Some(serde_json::json!({ "full_bytes": line.full_bytes }));

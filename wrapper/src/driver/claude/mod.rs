@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use worker_protocol::boot::BootAgent;
 use worker_protocol::{Output, OutputKind, Source};
 
-use super::{Driver, Told, TurnsEnd, plain};
+use super::{Driver, Told, TurnsEnd, printed};
 use crate::frame::Line;
 
 const INITIALIZE: &str = "wrapper-initialize";
@@ -201,7 +201,7 @@ impl Driver for Claude {
     fn line(&mut self, line: Line, told: &mut Vec<Told>) {
         match serde_json::from_str::<Value>(&line.text) {
             Ok(frame) if frame.is_object() && !line.cut => self.frame(&frame, line.text, told),
-            _ => told.push(Told::Say(plain(line))),
+            _ => told.push(Told::Say(printed(OutputKind::Stdout, line))),
         }
     }
 
