@@ -73,7 +73,8 @@ async fn turn(watch: &mut Watch, id: WorkerId) -> Result<(), Failure> {
                     }
                     let ours = event.get("worker_id") == Some(&id.to_string());
                     if ours && event.get("status").is_some_and(|status| status == "FAILED") {
-                        return Err(event.get("reason").cloned().unwrap_or_default().into());
+                        let text = |name| event.get(name).cloned().unwrap_or_default();
+                        return Err(format!("{}: {}", text("reason"), text("message")).into());
                     }
                 }
                 Happening::Output(output) => {

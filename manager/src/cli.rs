@@ -117,6 +117,9 @@ async fn serve_until_stopped(mut raw: RawConfig) -> Result<ExitCode, Error> {
     raw.take_credentials(
         catalogue.agents().flat_map(|a| a.head.credentials.iter().map(String::as_str)),
     );
+    for name in raw.credentials.keys().filter(|name| !catalogue.takes_credential(name)) {
+        tracing::warn!(name, "no agent's template takes this credential");
+    }
     let settings = Settings::check(raw, &std::env::current_exe()?)?;
     let store = Store::open(
         settings.redis_url.reveal(),

@@ -138,7 +138,7 @@ fn admit(create: &Create, catalogue: &Catalogue) -> Result<(), Problem> {
     if !create.egress.is_empty() {
         return Err(not_yet("`egress`", "open egress"));
     }
-    match create.host.as_deref() {
+    match create.host.as_deref().map(str::to_ascii_lowercase).as_deref() {
         None | Some("auto" | "local") => Ok(()),
         Some(_) => Err(not_yet("`host` other than `auto`", "`auto`, `local`")),
     }

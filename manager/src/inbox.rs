@@ -14,13 +14,22 @@ const CLAIM_EVERY: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// Whether Redis was lost before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Connection {
+    First,
+    Again,
+}
+
 /// Reads until it is told to stop. A lost connection is made anew, and what it may have swallowed
 /// is read again: entries that are in work are known by their ids.
 pub async fn run(store: Store, consumer: String, events: Sender<Event>, stop: CancellationToken) {
     let mut pause = FIRST_PAUSE;
+    let mut connection = Connection::First;
     while !stop.is_cancelled() {
         let started = Instant::now();
-        let Err(error) = read(&store, &consumer, &events, &stop).await else { return };
+        let Err(error) = read(&store, &consumer, &events, &stop, connection).await else { return };
+        connection = Connection::Again;
         tracing::warn!(error = chain(&error), "reading commands was cut off; trying again");
         if started.elapsed() > LONGEST_PAUSE {
             pause = FIRST_PAUSE;
@@ -35,8 +44,12 @@ async fn read(
     consumer: &str,
     events: &Sender<Event>,
     stop: &CancellationToken,
+    connection: Connection,
 ) -> Result<(), StoreError> {
     let mut reader = store.command_reader(consumer).await?;
+    if connection == Connection::Again {
+        let _ = events.send(Event::RedisReturned).await;
+    }
     recover(store, &mut reader, events).await?;
     let mut claimed_at = Instant::now();
     while !stop.is_cancelled() {

@@ -4,6 +4,8 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 use worker_protocol::{Create, WorkerId};
 
+use crate::store::Admission;
+
 /// The installation that made it.
 pub const NAMESPACE: &str = "io.worker-manager.namespace";
 /// The worker's id.
@@ -13,6 +15,8 @@ const CORRELATION: &str = "io.worker-manager.correlation";
 const CREATED: &str = "io.worker-manager.created";
 /// The image: of an instance its tag, of an image its hash.
 pub const IMAGE: &str = "io.worker-manager.image";
+/// What lets the worker's Redis user in again.
+const ADMISSION: &str = "io.worker-manager.admission";
 /// The wish without secrets and without long texts.
 const SPEC: &str = "io.worker-manager.spec";
 
@@ -28,6 +32,8 @@ pub struct Known {
     pub created_at: Timestamp,
     /// The tag of its image.
     pub image: String,
+    /// What lets its Redis user in again.
+    pub admission: Admission,
     /// The wish, as far as it is written.
     pub spec: Create,
 }
@@ -42,6 +48,7 @@ impl Known {
             (REQUEST.to_owned(), self.request_id.clone()),
             (CREATED.to_owned(), self.created_at.to_string()),
             (IMAGE.to_owned(), self.image.clone()),
+            (ADMISSION.to_owned(), self.admission.0.clone()),
             (SPEC.to_owned(), spec_text(&self.spec)),
         ]);
         if let Some(id) = &self.correlation_id {
@@ -72,6 +79,7 @@ pub fn read(labels: &BTreeMap<String, String>) -> Option<Known> {
         correlation_id: labels.get(CORRELATION).cloned(),
         created_at: labels.get(CREATED)?.parse().ok()?,
         image: labels.get(IMAGE)?.clone(),
+        admission: Admission(labels.get(ADMISSION)?.clone()),
         spec: serde_json::from_str(labels.get(SPEC)?).ok()?,
     })
 }

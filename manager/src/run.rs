@@ -121,9 +121,8 @@ fn note(event: &BTreeMap<String, String>, id: WorkerId) -> Option<Ending> {
         return None;
     }
     // One that got as far as running says itself how it ended.
-    let never_ran = text("status") == "FAILED" && text("reason").contains(" failed: ");
-    if never_ran || text("reason").starts_with("engine unavailable") {
-        eprintln!("{}", text("reason"));
+    if event.contains_key("error") {
+        eprintln!("{}: {}", text("reason"), text("message"));
         return Some(Ending::Failed);
     }
     (text("reason") == "deleted").then_some(Ending::Failed)

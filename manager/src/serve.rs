@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{self, Receiver, Sender, UnboundedSender};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use worker_protocol::WorkerId;
+use worker_protocol::{Problem, WorkerId};
 
 use crate::act::{self, Hands};
 use crate::driver::{Effect, Event, Write, handle};
@@ -112,7 +112,10 @@ impl Loop {
         let mut writes = Vec::new();
         for effect in effects {
             match effect {
-                Effect::Write(write) => writes.push(write),
+                Effect::Write(write) => {
+                    note(&write);
+                    writes.push(write);
+                }
                 Effect::Step(id, order) => {
                     let (hands, events) = (self.hands.clone(), self.events.clone());
                     tokio::spawn(async move {
@@ -131,6 +134,14 @@ impl Loop {
                     });
                     self.builds.insert(key, task.abort_handle());
                 }
+                Effect::Admit(id) => {
+                    let hands = self.hands.clone();
+                    tokio::spawn(async move { warn_of(id, act::admit(&hands, id).await) });
+                }
+                Effect::Hurry(id) => {
+                    let hands = self.hands.clone();
+                    tokio::spawn(async move { warn_of(id, act::hurry(&hands, id).await) });
+                }
                 Effect::EndBuild(hash) => {
                     if let Some(build) = self.builds.remove(&hash) {
                         build.abort();
@@ -141,6 +152,41 @@ impl Loop {
         if !writes.is_empty() {
             let _ = self.writes.send(writes);
         }
+    }
+}
+
+/// For what is tried beside the steps, and of which nothing is waited for.
+fn warn_of(id: WorkerId, result: Result<(), Problem>) {
+    if let Err(problem) = result {
+        tracing::warn!(worker = %id, %problem);
+    }
+}
+
+/// What an operator finds in the log: what became of workers, images and commands, by name.
+fn note(write: &Write) {
+    let text = |fields: &serde_json::Map<String, serde_json::Value>, name: &str| {
+        fields.get(name).map(worker_protocol::reply::plain).unwrap_or_default()
+    };
+    match write {
+        Write::Event(event) if text(event, "type") == "build" && !event.contains_key("status") => {}
+        Write::Event(event) => tracing::info!(
+            worker = text(event, "worker_id"),
+            image = text(event, "image"),
+            request = text(event, "request_id"),
+            reason = text(event, "reason"),
+            message = text(event, "message"),
+            "{} {}",
+            text(event, "type"),
+            text(event, "status"),
+        ),
+        Write::Reply(header, reply, _) => tracing::debug!(
+            request = header.request_id,
+            command = header.command,
+            ok = reply.is_ok(),
+            error = reply.text("error"),
+            "replied"
+        ),
+        _ => {}
     }
 }
 

@@ -103,7 +103,8 @@ pub fn parse_command(
             "the entry holds {bytes} bytes, and may hold at most {ENTRY_LIMIT}: `{name}` is too long"
         )));
     }
-    let (header, header_fault) = read_header(entry_id, &fields, keys);
+    let (mut header, header_fault) = read_header(entry_id, &fields, keys);
+    header.form = Fields::form_of(pairs);
     let command = fault.and(header_fault).and_then(|()| read_command(&fields));
     (header, command)
 }
@@ -240,6 +241,7 @@ mod tests {
             parse(&[("command", "create"), ("request_id", "r2"), ("instructions", &huge)]);
         assert_eq!(header.request_id, "r2");
         assert!(command.unwrap_err().message.contains("`instructions` is too long"));
+        assert_eq!(parse(&[("data", &huge)]).0.form, Form::Document);
     }
 
     #[test]

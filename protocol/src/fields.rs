@@ -30,9 +30,18 @@ impl Fields {
     /// Reads the raw pairs of a stream entry. What could be read is given in any case, so that a
     /// malformed command can still be answered to the one who sent it.
     pub fn read(pairs: &[(String, Vec<u8>)]) -> (Self, Result<(), Problem>) {
-        match pairs {
-            [(name, data)] if name == "data" => Self::read_document(data),
+        match (Self::form_of(pairs), pairs) {
+            (Form::Document, [(_, data)]) => Self::read_document(data),
             _ => Self::read_flat(pairs),
+        }
+    }
+
+    /// How an entry is written, whatever it holds.
+    #[must_use]
+    pub fn form_of(pairs: &[(String, Vec<u8>)]) -> Form {
+        match pairs {
+            [(name, _)] if name == "data" => Form::Document,
+            _ => Form::Flat,
         }
     }
 

@@ -17,18 +17,20 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// The keys under `namespace`, which is a word of 1 to 40 letters, digits, `-` and `_`: it
-    /// becomes part of key patterns and of container names.
+    /// The keys under `namespace`: 1 to 40 lower-case letters and digits, with single `-` or `_`
+    /// between them. It becomes part of key patterns and of the names of containers and images.
     ///
     /// # Errors
     /// When it is something else.
     pub fn new(namespace: &str) -> Result<Self, Problem> {
-        let fits = (1..=40).contains(&namespace.len())
-            && namespace.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && namespace.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        let plain = |word: &str| {
+            !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        };
+        let fits = namespace.len() <= 40 && namespace.split(['-', '_']).all(plain);
         if !fits {
             return Err(Problem::malformed(format!(
-                "the namespace must be a word of 1 to 40 letters, digits, `-` and `_`, not {}",
+                "the namespace must be 1 to 40 lower-case letters and digits, with single `-` or `_` \
+                 between them, not {}",
                 Shown(namespace)
             )));
         }
@@ -146,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_namespace_cannot_hold_a_pattern() {
-        for bad in ["", "a*", "a:b", "a b", "-a", &"x".repeat(41)] {
+        for bad in ["", "a*", "a:b", "a b", "-a", "a-", "a--b", "A", &"x".repeat(41)] {
             assert!(Keys::new(bad).is_err(), "{bad}");
         }
     }

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 /// A password, token or environment value: `Debug` shows that it is there, never what it is.
 ///
-/// It serialises as plain text, since its only way out is the file that the manager puts into a
-/// worker for the wrapper.
+/// It serialises as plain text, since its only way out is the boot document that the manager hands
+/// to a worker's wrapper.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);

@@ -2,10 +2,9 @@
 
 use jiff::Timestamp;
 use serde_json::json;
-use worker_protocol::{ErrorKind, Output, OutputKind, Problem, Source, WorkerId};
+use worker_protocol::{Output, OutputKind, Problem, Source, WorkerId};
 
-use super::Hands;
-use crate::chain::chain;
+use super::{Hands, store_problem};
 use crate::driver::Autopsy;
 use crate::engine::{End, InstanceState};
 use crate::store::StoreError;
@@ -58,8 +57,4 @@ fn exit_in_its_place(end: Option<End>) -> Output {
         None => ("the worker is gone".to_owned(), json!({})),
     };
     Output::new(OutputKind::Exit, Source::Manager, text).with_data(data)
-}
-
-fn store_problem(error: &StoreError) -> Problem {
-    Problem::new(ErrorKind::Internal, chain(error))
 }

@@ -12,7 +12,7 @@ use crate::driver::{Launch, LaunchOrder};
 use crate::engine::{InstanceName, InstancePlan, InstanceState, Quotas};
 use crate::image::AgentTemplate;
 use crate::label::Known;
-use crate::store::{OpenWorker, StoreError};
+use crate::store::{Admission, OpenWorker, StoreError};
 use crate::world::Origin;
 
 /// A wrapper shows that it lives as soon as it reaches Redis.
@@ -42,8 +42,9 @@ pub(super) async fn launch(
     let (open, network) = tokio::join!(open, network);
     let open = open.map_err(|error| store_problem(&error))?;
     network.map_err(|error| Problem::from(&error))?;
+    let admission = open.admission.clone();
     let boot = boot(hands, id, &order.spec, agent, open)?;
-    let plan = plan(hands, id, order);
+    let plan = plan(hands, id, order, &admission);
     engine.create(&plan).await.map_err(|error| Problem::from(&error))?;
     engine.start(&name, &boot).await.map_err(|error| Problem::from(&error))?;
     first_pulse(hands, id, &name).await
@@ -130,7 +131,7 @@ fn store_problem(error: &StoreError) -> Problem {
     failed(chain(error))
 }
 
-fn plan(hands: &Hands, id: WorkerId, order: LaunchOrder) -> InstancePlan {
+fn plan(hands: &Hands, id: WorkerId, order: LaunchOrder, admission: &Admission) -> InstancePlan {
     let settings = &hands.settings;
     let limits = &order.spec.limits;
     let known = Known {
@@ -139,6 +140,7 @@ fn plan(hands: &Hands, id: WorkerId, order: LaunchOrder) -> InstancePlan {
         correlation_id: order.correlation_id,
         created_at: order.created_at,
         image: order.image.clone(),
+        admission: admission.clone(),
         spec: (*order.spec).clone(),
     };
     InstancePlan {

@@ -1,23 +1,28 @@
 //! Doing what was decided: one verb, one file. What touches the engine has no opinions; how it
 //! came out returns as an [`Outcome`].
 
+mod admit;
 mod autopsy;
 mod build;
+mod hurry;
 mod launch;
 mod remove;
 mod resolve;
 
+pub use admit::admit;
 pub use build::build;
+pub use hurry::hurry;
 
 use std::sync::Arc;
 use tokio::sync::OnceCell;
-use worker_protocol::WorkerId;
+use worker_protocol::{ErrorKind, Problem, WorkerId};
 
+use crate::chain::chain;
 use crate::config::Settings;
 use crate::driver::{Order, Outcome};
 use crate::engine::{Engine, EngineError, HostFacts, InstanceName};
 use crate::image::Catalogue;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// What every verb needs.
 #[derive(Clone)]
@@ -64,4 +69,9 @@ pub async fn act(hands: &Hands, id: WorkerId, order: Order) -> Outcome {
         Order::Autopsy => Outcome::Autopsied(autopsy::autopsy(hands, id).await),
         Order::Remove(force) => Outcome::Removed(remove::remove(hands, id, force).await),
     }
+}
+
+/// Redis did not do its part of a step.
+fn store_problem(error: &StoreError) -> Problem {
+    Problem::new(ErrorKind::Internal, chain(error))
 }

@@ -1,11 +1,10 @@
 //! Taking away all that a worker consists of.
 
 use worker_protocol::command::Force;
-use worker_protocol::{ErrorKind, Problem, WorkerId};
+use worker_protocol::{Problem, WorkerId};
 
-use super::Hands;
 use super::autopsy::evidence;
-use crate::chain::chain;
+use super::{Hands, store_problem};
 use crate::engine::InstanceState;
 use crate::world::Evidence;
 
@@ -33,8 +32,4 @@ pub(super) async fn remove(hands: &Hands, id: WorkerId, force: Force) -> Result<
     }
     hands.store.close_worker(id).await.map_err(|error| store_problem(&error))?;
     Ok(seen)
-}
-
-fn store_problem(error: &crate::store::StoreError) -> Problem {
-    Problem::new(ErrorKind::Internal, chain(error))
 }

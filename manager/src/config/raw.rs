@@ -9,8 +9,8 @@ use super::ConfigError;
 /// The file's name in the working directory, and below the user's configuration directory.
 const FILE: &str = "worker-manager.toml";
 
-/// Every key of the file, each of them optional. The environment variable of a key `x` is
-/// `WORKER_X`; `REDIS_URL` and `DOCKER_HOST` stand for themselves.
+/// Every key of the file, each of them optional. The environment variable of a key `x` at the top
+/// is `WORKER_X`; `REDIS_URL` and `DOCKER_HOST` stand for themselves. Tables stand in the file only.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawConfig {
@@ -36,6 +36,12 @@ pub struct RawConfig {
     pub consumer: Option<String>,
     /// Images that are built at the same time.
     pub builds: Option<usize>,
+    /// Entries of the commands stream, before what is acknowledged is trimmed.
+    pub commands_entries: Option<usize>,
+    /// Entries of the replies stream, roughly.
+    pub responses_entries: Option<usize>,
+    /// Entries of the events stream, roughly.
+    pub events_entries: Option<usize>,
     /// Entries of a worker's output that are kept, roughly.
     pub output_entries: Option<usize>,
     /// How long record and output of a worker that is gone are kept: `24h`.
@@ -135,6 +141,9 @@ impl RawConfig {
             }),
         };
         number(&mut self.builds, "WORKER_BUILDS")?;
+        number(&mut self.commands_entries, "WORKER_COMMANDS_ENTRIES")?;
+        number(&mut self.responses_entries, "WORKER_RESPONSES_ENTRIES")?;
+        number(&mut self.events_entries, "WORKER_EVENTS_ENTRIES")?;
         number(&mut self.output_entries, "WORKER_OUTPUT_ENTRIES")
     }
 

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use worker_protocol::limits::Limits;
 use worker_protocol::{Keys, Secret, value};
 
-use super::{ConfigError, RawConfig};
+use super::{ConfigError, RawConfig, RawLimits};
 use crate::image::ContextFile;
 use crate::store::Retention;
 
@@ -31,19 +32,6 @@ impl Defaults {
     pub const PIDS: u64 = 2048;
     /// How long an agent has to end. Claude Code writes its session and ends its children.
     pub const STOP_GRACE: Duration = Duration::from_secs(10);
-}
-
-/// Limits of workers that name none.
-#[derive(Clone, Debug, Default)]
-pub struct DefaultLimits {
-    /// Bytes.
-    pub memory: Option<u64>,
-    /// Processors.
-    pub cpus: Option<f64>,
-    /// Processes and threads.
-    pub pids: Option<u64>,
-    /// The longest turn.
-    pub turn_timeout: Option<Duration>,
 }
 
 /// Complete and checked. `Debug` shows no secret.
@@ -76,7 +64,7 @@ pub struct Settings {
     /// How long an agent has to end.
     pub stop_grace: Duration,
     /// Limits of workers that name none.
-    pub limits: DefaultLimits,
+    pub limits: Limits,
     /// Environment variables for agents.
     pub credentials: BTreeMap<String, Secret>,
 }
@@ -101,13 +89,13 @@ impl Settings {
         let wrapper = raw.wrapper.unwrap_or_else(beside);
         let namespace = raw.namespace.unwrap_or_else(|| Defaults::NAMESPACE.to_owned());
         let keep = duration("keep_records (WORKER_KEEP_RECORDS)", raw.keep_records)?;
-        let mut retention = Retention::default();
-        retention.farewell = keep.unwrap_or(retention.farewell);
-        let limits = DefaultLimits {
-            memory: size("limits.memory", raw.limits.memory)?,
-            cpus: raw.limits.cpus,
-            pids: raw.limits.pids.or(Some(Defaults::PIDS)),
-            turn_timeout: duration("limits.turn_timeout", raw.limits.turn_timeout)?,
+        let usual = Retention::default();
+        let retention = Retention {
+            farewell: keep.unwrap_or(usual.farewell),
+            commands: raw.commands_entries.unwrap_or(usual.commands),
+            responses: raw.responses_entries.unwrap_or(usual.responses),
+            events: raw.events_entries.unwrap_or(usual.events),
+            ..usual
         };
         Ok(Self {
             workers_redis_url: workers_url(raw.worker_redis_url, &redis_url)?,
@@ -127,7 +115,7 @@ impl Settings {
             retention,
             stop_grace: duration("stop_grace (WORKER_STOP_GRACE)", raw.stop_grace)?
                 .unwrap_or(Defaults::STOP_GRACE),
-            limits,
+            limits: limits(&raw.limits)?,
             credentials: raw.credentials,
         })
     }
@@ -145,9 +133,18 @@ fn duration(name: &'static str, text: Option<String>) -> Result<Option<Duration>
     text.map(|text| value::duration(&json!(text)).ok_or_else(|| wrong(name, right))).transpose()
 }
 
-fn size(name: &'static str, text: Option<String>) -> Result<Option<u64>, ConfigError> {
-    let right = "must be a size such as 512m or 2g";
-    text.map(|text| value::size(&json!(text)).ok_or_else(|| wrong(name, right))).transpose()
+/// Checked as those of a `create` are.
+fn limits(raw: &RawLimits) -> Result<Limits, ConfigError> {
+    let mut given = serde_json::Map::new();
+    let all = [
+        ("memory", raw.memory.as_ref().map(|memory| json!(memory))),
+        ("cpus", raw.cpus.map(|cpus| json!(cpus))),
+        ("pids", Some(json!(raw.pids.unwrap_or(Defaults::PIDS)))),
+        ("turn_timeout", raw.turn_timeout.as_ref().map(|limit| json!(limit))),
+    ];
+    given.extend(all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+    Limits::from_object(&given)
+        .map_err(|problem| ConfigError::Value { name: "[limits]", problem: problem.message })
 }
 
 fn wrong(name: &'static str, problem: &str) -> ConfigError {
@@ -200,7 +197,11 @@ mod tests {
     fn a_wrong_value_is_named() {
         let (_folder, mut raw) = raw();
         raw.keep_records = Some("soon".to_owned());
-        let error = Settings::check(raw, Path::new("/none")).unwrap_err().to_string();
+        let error = Settings::check(raw.clone(), Path::new("/none")).unwrap_err().to_string();
         assert!(error.contains("WORKER_KEEP_RECORDS") && error.contains("90s"), "{error}");
+        raw.keep_records = None;
+        raw.limits.cpus = Some(-1.0);
+        let error = Settings::check(raw, Path::new("/none")).unwrap_err().to_string();
+        assert!(error.contains("limits.cpus"), "{error}");
     }
 }

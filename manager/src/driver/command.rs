@@ -9,7 +9,7 @@ use super::effects::{Effect, Effects, Settled, Write};
 use super::{Arrival, Prior};
 use crate::decide::{Decision, Enactment, Question, decide, told};
 use crate::image::Catalogue;
-use crate::world::{Known, Origin, Stage, Until, Waiting, Wish, Worker, World};
+use crate::world::{Known, Origin, Stage, StepKind, Until, Waiting, Wish, Worker, World};
 
 pub(super) fn arrived(
     world: &mut World,
@@ -139,6 +139,14 @@ fn delete(world: &mut World, header: Header, id: WorkerId, force: Force, effects
     worker.waiting.push(Waiting { header, until: Until::Gone });
     if worker.wish != Wish::Gone(Force::Yes) {
         worker.wish = Wish::Gone(force);
+    }
+    match (worker.busy, worker.wish) {
+        // Nobody waits for the rest of a start, nor, when it is to be killed, of a gentle end.
+        (Some(StepKind::Launch), _)
+        | (Some(StepKind::Remove(Force::No)), Wish::Gone(Force::Yes)) => {
+            effects.push(Effect::Hurry(id));
+        }
+        _ => {}
     }
     if let Stage::Building { image, .. } = &worker.stage {
         let hash = image.hash.clone();

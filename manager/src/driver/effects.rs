@@ -17,6 +17,10 @@ pub enum Effect {
     Build(ImageHash, Arc<Rendered>),
     /// End a build that nobody waits for any more.
     EndBuild(ImageHash),
+    /// Let a worker into Redis again.
+    Admit(WorkerId),
+    /// End a worker's instance at once, while a step for it is under way.
+    Hurry(WorkerId),
     /// Write to Redis, in this order.
     Write(Write),
 }
@@ -150,6 +154,10 @@ impl Effects {
         event.insert("worker_id".to_owned(), json!(worker.id.to_string()));
         event.insert("status".to_owned(), json!(worker.status().as_str()));
         event.insert("reason".to_owned(), json!(worker.reason()));
+        if let Some(problem) = worker.end().and_then(|end| end.problem.as_ref()) {
+            event.insert("error".to_owned(), json!(problem.kind.as_str()));
+            event.insert("message".to_owned(), json!(problem.message));
+        }
         event.insert("request_id".to_owned(), json!(worker.request_id));
         event.insert("correlation_id".to_owned(), json!(worker.correlation_id));
         self.write(Write::Event(event));

@@ -47,6 +47,8 @@ pub enum Event {
         /// Instances of this installation.
         found: Vec<Found>,
     },
+    /// Redis is there again, after it was away or after it lost the commands.
+    RedisReturned,
     /// Time has passed.
     Tick,
 }
@@ -137,6 +139,7 @@ pub fn handle(
         Event::Built(hash, result) => outcome::built(world, &hash, result, &mut effects),
         Event::InstanceEnded(id) => observe::ended(world, id, &mut effects),
         Event::Listed { asked_at, found } => observe::listed(world, asked_at, found, &mut effects),
+        Event::RedisReturned => observe::redis_returned(world, &mut effects),
         Event::Tick => observe::tick(world, &mut effects),
     }
     effects.into_vec()

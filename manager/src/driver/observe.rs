@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use worker_protocol::{Create, ErrorKind, Problem, Status, WorkerId};
 
 use super::RememberedWorker;
-use super::effects::Effects;
+use super::effects::{Effect, Effects, Write};
 use crate::engine::{End, Found, InstanceState};
 use crate::label;
 use crate::world::{Ended, Evidence, Origin, Stage, StepKind, Wish, Worker, World};
@@ -66,6 +66,16 @@ pub(super) fn ended(world: &mut World, id: WorkerId, effects: &mut Effects) {
         effects.autopsy(worker);
     } else if worker.busy == Some(StepKind::Launch) {
         worker.end_heard_at = Some(effects.now);
+    }
+}
+
+/// A Redis that was restarted has no users, and one that was emptied no records.
+pub(super) fn redis_returned(world: &World, effects: &mut Effects) {
+    for worker in world.workers.values() {
+        effects.write(Write::Record(worker.id, worker.record()));
+        if matches!(worker.stage, Stage::Running { .. }) {
+            effects.push(Effect::Admit(worker.id));
+        }
     }
 }
 
@@ -129,6 +139,9 @@ fn adopt(
         ..Worker::new(known.id, known.spec, known.request_id, now)
     };
     effects.announce(&worker);
+    if matches!(instance.state, InstanceState::Running) {
+        effects.push(Effect::Admit(worker.id)); // Redis may have been restarted meanwhile.
+    }
     world.workers.insert(worker.id, worker);
 }
 

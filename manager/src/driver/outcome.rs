@@ -21,6 +21,8 @@ pub(super) fn done(world: &mut World, id: WorkerId, outcome: Outcome, effects: &
     worker.busy = None;
     match outcome {
         Outcome::Resolved(Ok(resolution)) => resolved(world, id, resolution, effects),
+        // What a delete cut off did not fail.
+        Outcome::Resolved(Err(_)) | Outcome::Launched(Err(_)) if worker.wish != Wish::Run => {}
         Outcome::Resolved(Err(problem)) | Outcome::Launched(Err(problem)) => {
             break_down(world, id, problem, effects);
         }
@@ -90,9 +92,7 @@ fn ended(worker: &mut Worker, autopsy: Autopsy, effects: &mut Effects) {
 /// What an end means.
 fn judge(autopsy: Autopsy, at: Timestamp) -> Ended {
     let (status, reason, evidence) = match autopsy {
-        Autopsy::Gone(evidence) => {
-            (Status::Failed, "lost: its instance was removed by somebody else".to_owned(), evidence)
-        }
+        Autopsy::Gone(evidence) => (Status::Failed, "instance lost".to_owned(), evidence),
         Autopsy::Ended(evidence) => match evidence.exit_code {
             Some(0) => (Status::Stopped, "completed".to_owned(), evidence),
             // Exit code 137 alone does not mean it, nor does the flag alone.
@@ -108,7 +108,8 @@ fn judge(autopsy: Autopsy, at: Timestamp) -> Ended {
 
 fn removed(worker: &mut Worker, evidence: Evidence, effects: &mut Effects) {
     // One that ended before it was deleted keeps its end: that is what somebody will ask about.
-    let end = worker.end().cloned().unwrap_or(Ended {
+    let told = worker.end().cloned();
+    let end = told.clone().unwrap_or(Ended {
         status: Status::Stopped,
         reason: "deleted".to_owned(),
         problem: None,
@@ -116,7 +117,12 @@ fn removed(worker: &mut Worker, evidence: Evidence, effects: &mut Effects) {
         at: effects.now,
     });
     worker.enter(Stage::Removed(end), effects.now);
-    effects.announce(worker);
+    if told.is_none() {
+        effects.announce(worker);
+    }
+    let mut event = effects.event("removal");
+    event.insert("worker_id".to_owned(), json!(worker.id.to_string()));
+    effects.write(Write::Event(event));
     effects.write(Write::Farewell(worker.id));
 }
 

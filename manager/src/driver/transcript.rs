@@ -72,6 +72,7 @@ impl Play {
                 return None;
             }
             ("tick", _) => Event::Tick,
+            ("redis", _) => Event::RedisReturned,
             ("begin", found) => Event::Begun { records: records(found), found: self.found(found) },
             ("listed", found) => {
                 Event::Listed { asked_at: self.asked_at, found: self.found(found) }
@@ -152,6 +153,7 @@ impl Play {
                 correlation_id: None,
                 created_at: Timestamp::UNIX_EPOCH,
                 image: "worker:image".into(),
+                admission: crate::store::Admission("0".into()),
                 spec: *spec,
             };
             Found {
@@ -190,7 +192,6 @@ fn keys() -> Keys {
     Keys::new("worker").unwrap()
 }
 
-/// `w1` is the worker of the first id, and so on.
 /// What Redis remembers, of instances given as `worker:state:STATUS`.
 fn records(list: &str) -> Vec<RememberedWorker> {
     let one = |item: &str| {
@@ -202,6 +203,7 @@ fn records(list: &str) -> Vec<RememberedWorker> {
     list.split(',').filter_map(one).collect()
 }
 
+/// `w1` is the worker of the first id, and so on.
 fn worker(name: &str) -> WorkerId {
     WorkerId::from_moment(name.trim_start_matches('w').parse().unwrap(), [0; 10])
 }
@@ -262,6 +264,8 @@ fn shown(effect: &Effect) -> String {
             format!("step {} {word}", named(*id))
         }
         Effect::Build(..) => "build".to_owned(),
+        Effect::Admit(id) => format!("admit {} to redis", named(*id)),
+        Effect::Hurry(id) => format!("end {} at once", named(*id)),
         Effect::EndBuild(_) => "end the build".to_owned(),
         Effect::Write(write) => shown_write(write),
     }
@@ -278,7 +282,7 @@ fn shown_write(write: &Write) -> String {
         }
         Write::Farewell(id) => format!("farewell {}", named(*id)),
         Write::Event(fields) => {
-            format!("event {}", text(fields, &["type", "status", "reason", "line"]))
+            format!("event {}", text(fields, &["type", "status", "reason", "error", "line"]))
         }
         Write::Reply(header, reply, settled) => {
             let all: BTreeMap<String, serde_json::Value> =

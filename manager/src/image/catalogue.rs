@@ -233,6 +233,12 @@ impl Catalogue {
         self.agents.values()
     }
 
+    /// Whether some agent gets a credential of this name.
+    #[must_use]
+    pub fn takes_credential(&self, name: &str) -> bool {
+        self.agents().any(|agent| agent.head.credentials.iter().any(|known| known == name))
+    }
+
     /// Whether all of these modules exist.
     ///
     /// # Errors

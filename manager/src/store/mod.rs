@@ -12,5 +12,5 @@ mod write;
 pub use connect::{Store, StoreError};
 pub use follow::{Follower, Seen};
 pub use read::{CommandReader, Delivered};
-pub use worker::{OpenWorker, Tail};
+pub use worker::{Admission, OpenWorker, Tail};
 pub use write::Retention;

@@ -21,6 +21,21 @@ pub struct OpenWorker {
     pub access: RedisAccess,
     /// The keys.
     pub keys: BootKeys,
+    /// What lets the user in again.
+    pub admission: Admission,
+}
+
+/// What lets a worker's user in: the SHA-256 of its password. It stands in a label, since nobody
+/// can get from it to the 244 random bits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admission(pub String);
+
+impl Admission {
+    fn of(password: &str) -> Self {
+        use sha2::{Digest, Sha256};
+        let digest = Sha256::digest(password);
+        Self(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
 }
 
 /// The end of a worker's output.
@@ -45,21 +60,34 @@ impl Store {
         id: WorkerId,
         workers_url: &str,
     ) -> Result<OpenWorker, StoreError> {
-        let keys = BootKeys {
-            input: self.keys.input(id),
-            output: self.keys.output(id),
-            heartbeat: self.keys.heartbeat(id),
-        };
+        let password = new_password();
+        let admission = Admission::of(&password);
+        self.admit_worker(id, workers_url, &admission).await?;
         let access = RedisAccess {
             url: workers_url.to_owned(),
             username: self.keys.worker_name(id),
-            password: Secret::new(new_password()),
+            password: Secret::new(password),
         };
+        Ok(OpenWorker { access, keys: self.workers_keys(id), admission })
+    }
+
+    /// Makes the consumer group and the user again, for a worker that has its password: Redis
+    /// forgets users when it is restarted, and all when it is emptied.
+    ///
+    /// # Errors
+    /// When Redis does not answer, or does not let this program make users.
+    pub async fn admit_worker(
+        &self,
+        id: WorkerId,
+        workers_url: &str,
+        admission: &Admission,
+    ) -> Result<(), StoreError> {
+        let keys = self.workers_keys(id);
         let mut connection = self.short().await?;
         let mut pipe = redis::pipe();
         pipe.cmd("XGROUP").arg("CREATE").arg(&keys.input).arg(INPUT_GROUP).arg("0").arg("MKSTREAM");
-        pipe.cmd("ACL").arg("SETUSER").arg(&access.username);
-        for rule in rules(&access, &keys) {
+        pipe.cmd("ACL").arg("SETUSER").arg(self.keys.worker_name(id));
+        for rule in rules(workers_url, admission, &keys) {
             pipe.arg(rule);
         }
         let answers: Vec<RedisResult<Value>> = pipe
@@ -75,7 +103,15 @@ impl Store {
                 _ => {}
             }
         }
-        Ok(OpenWorker { access, keys })
+        Ok(())
+    }
+
+    fn workers_keys(&self, id: WorkerId) -> BootKeys {
+        BootKeys {
+            input: self.keys.input(id),
+            output: self.keys.output(id),
+            heartbeat: self.keys.heartbeat(id),
+        }
     }
 
     /// Takes a worker's user away; it is cut off at once.
@@ -182,16 +218,16 @@ impl Store {
 
 /// What a worker's user may do: read its input, write its output, show that it lives. Each rule
 /// names whole keys, so that no pattern can reach further.
-fn rules(access: &RedisAccess, keys: &BootKeys) -> Vec<String> {
+fn rules(workers_url: &str, admission: &Admission, keys: &BootKeys) -> Vec<String> {
     let mut rules = vec![
         "reset".to_owned(),
         "on".to_owned(),
-        format!(">{}", access.password.reveal()),
+        format!("#{}", admission.0),
         "-@all".to_owned(),
         "+ping".to_owned(),
     ];
     // The library selects a database only when it is not the first.
-    if url::Url::parse(&access.url).is_ok_and(|url| !matches!(url.path(), "" | "/" | "/0")) {
+    if url::Url::parse(workers_url).is_ok_and(|url| !matches!(url.path(), "" | "/" | "/0")) {
         rules.push("+select".to_owned());
     }
     rules.push(format!("(-@all +xreadgroup +xack +xtrim +xpending ~{})", keys.input));
@@ -270,13 +306,9 @@ mod tests {
 
     #[test]
     fn a_worker_reaches_its_own_keys_by_whole_names() {
-        let access = RedisAccess {
-            url: "redis://redis:6379/2".into(),
-            username: "w".into(),
-            password: Secret::new("p"),
-        };
+        let admission = Admission::of("p");
         let keys = BootKeys { input: "i".into(), output: "o".into(), heartbeat: "h".into() };
-        let rules = rules(&access, &keys);
+        let rules = rules("redis://redis:6379/2", &admission, &keys);
         assert!(rules.iter().all(|rule| !rule.contains('*')));
         assert!(rules.contains(&"+select".to_owned()));
     }

@@ -306,7 +306,7 @@ impl Ended {
     pub fn broken(reason: &str, problem: Problem, at: Timestamp) -> Self {
         Self {
             status: Status::Failed,
-            reason: format!("{reason}: {}", problem.message),
+            reason: reason.to_owned(),
             problem: Some(problem),
             evidence: Evidence::default(),
             at,
@@ -316,6 +316,10 @@ impl Ended {
     fn add_to(&self, set: &mut impl FnMut(&str, Value)) {
         set("finished_at", json!(rfc3339(self.at)));
         set("ip_address", Value::Null);
+        if let Some(problem) = &self.problem {
+            set("error", json!(problem.kind.as_str()));
+            set("message", json!(problem.message));
+        }
         let evidence = &self.evidence;
         if let Some(code) = evidence.exit_code {
             set("exit_code", json!(code));

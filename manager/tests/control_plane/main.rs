@@ -211,3 +211,24 @@ async fn a_stream_that_is_deleted_under_the_manager_is_read_again() {
     assert_eq!(ping["ok"], true);
     manager.stop().await;
 }
+
+#[tokio::test]
+async fn a_redis_that_forgot_everything_learns_of_running_workers_again() {
+    let mut stage = Stage::open().await;
+    let manager = stage.manager();
+    let created = stage.ask(&[&CUSTOM[..], &[("wait", "running")]].concat()).await;
+    let id = created["worker_id"].as_str().unwrap();
+    stage.replace_redis().await;
+    until("the worker's user is there again", async || stage.workers_users().await == 1).await;
+    until("its record is there again", async || {
+        stage.redis(&["HGET", &format!("t:{id}"), "status"]).await == "RUNNING"
+    })
+    .await;
+    // The password that the worker has is still the right one.
+    let input = stage.engine.input(&stage.engine.instances()[0].name).unwrap();
+    let boot: worker_protocol::Boot = serde_json::from_slice(&input).unwrap();
+    let password = boot.redis.password.reveal();
+    assert_eq!(stage.redis(&["AUTH", &boot.redis.username, password]).await, "OK");
+    assert_eq!(stage.ask(&[("command", "delete"), ("worker_id", id)]).await["ok"], true);
+    manager.stop().await;
+}

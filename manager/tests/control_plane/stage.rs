@@ -46,18 +46,26 @@ impl Stage {
     pub(crate) async fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("redis.sock");
-        let redis = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--unixsocket"])
-            .arg(&socket)
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("these tests need redis-server, of Debian's package of that name");
+        let redis = start_redis(&socket);
         let client = redis::Client::open(format!("redis+unix://{}", socket.display())).unwrap();
         until("redis answers", async || client.get_multiplexed_async_connection().await.is_ok())
             .await;
         let engine = ScriptedEngine::new();
         let wrappers = tokio::spawn(play_wrappers(Arc::clone(&engine), client.clone()));
         Self { engine, folder, redis, client, wrappers, asked: AtomicUsize::new(0) }
+    }
+
+    /// Ends Redis, and starts one in its place that knows nothing.
+    pub(crate) async fn replace_redis(&mut self) {
+        self.redis.kill().unwrap();
+        self.redis.wait().unwrap();
+        let socket = self.folder.path().join("redis.sock");
+        let _ = std::fs::remove_file(&socket);
+        self.redis = start_redis(&socket);
+        until("redis answers", async || {
+            self.client.get_multiplexed_async_connection().await.is_ok()
+        })
+        .await;
     }
 
     /// A manager of the namespace `t`.
@@ -159,6 +167,15 @@ impl Manager {
     }
 }
 
+fn start_redis(socket: &Path) -> Child {
+    Command::new("redis-server")
+        .args(["--port", "0", "--save", "", "--unixsocket"])
+        .arg(socket)
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("these tests need redis-server, of Debian's package of that name")
+}
+
 /// A connection that waits as long as a busy machine needs; the library's own limit is 500 ms.
 async fn connect(client: &redis::Client) -> redis::aio::MultiplexedConnection {
     let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(DEADLINE));
@@ -199,6 +216,7 @@ fn shown(value: &redis::Value) -> String {
         redis::Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),
         redis::Value::Int(number) => number.to_string(),
         redis::Value::SimpleString(text) => text.clone(),
+        redis::Value::Okay => "OK".to_owned(),
         _ => String::new(),
     }
 }

@@ -1,0 +1,16 @@
+//! Letting a worker into Redis again, after Redis forgot its user.
+
+use worker_protocol::{Problem, WorkerId};
+
+use super::Hands;
+use crate::label;
+
+/// A worker that is gone needs nothing. Doing it without need is harmless.
+pub async fn admit(hands: &Hands, id: WorkerId) -> Result<(), Problem> {
+    let found =
+        hands.engine.inspect(&hands.name(id)).await.map_err(|error| Problem::from(&error))?;
+    let Some(known) = found.and_then(|found| label::read(&found.labels)) else { return Ok(()) };
+    let url = &hands.settings.workers_redis_url;
+    let admitted = hands.store.admit_worker(id, url, &known.admission).await;
+    admitted.map_err(|error| super::store_problem(&error))
+}
