@@ -122,6 +122,8 @@ fn removed(worker: &mut Worker, evidence: Evidence, effects: &mut Effects) {
     }
     let mut event = effects.event("removal");
     event.insert("worker_id".to_owned(), json!(worker.id.to_string()));
+    event.insert("request_id".to_owned(), json!(worker.request_id));
+    event.insert("correlation_id".to_owned(), json!(worker.correlation_id));
     effects.write(Write::Event(event));
     effects.write(Write::Farewell(worker.id));
 }
