@@ -70,18 +70,42 @@ fn what_a_worker_says_while_redis_is_away_arrives_whole_and_in_order() {
 }
 
 #[test]
-fn an_agent_that_ends_while_redis_is_away_has_its_end_told_by_somebody() {
+fn an_agent_that_ends_while_redis_is_away_has_its_end_told_when_redis_is_back() {
     let environment = Environment::read();
     let target = address(&environment.worker_redis_url);
     let proxy = Proxy::start(environment.host_address(), target);
     let url = by_way_of(&proxy, &environment.worker_redis_url);
     let it = Installation::start_with(Options::default().set("WORKER_REDIS_URL", &url));
-    let worker = it.script("echo armed; sleep 1; exit 4");
+    let worker =
+        it.script("echo armed; until [ -e /tmp/go ]; do sleep 0.05; done; echo bye; exit 4");
     worker.prints("armed");
     proxy.cut();
+    worker.root(": > /tmp/go");
+    it.soon("an agent that is gone", || {
+        (!worker.root("cat /proc/[0-9]*/cmdline").contains("until")).then_some(())
+    });
+    proxy.mend();
     let record = worker.becomes("FAILED");
     assert_eq!(record["exit_code"], "4", "{record:?}");
-    assert_eq!(worker.comes_to("exit").data()["code"], 4);
-    assert_eq!(worker.said("exit").len(), 1);
+    let exits = worker.said("exit");
+    assert_eq!((exits.len(), exits[0].get("source")), (1, "wrapper"), "{exits:?}");
+    worker.prints("bye");
+    assert_numbered(&worker.output());
+}
+
+#[test]
+fn a_worker_that_cannot_reach_redis_can_be_deleted_and_its_end_is_told() {
+    let environment = Environment::read();
+    let target = address(&environment.worker_redis_url);
+    let proxy = Proxy::start(environment.host_address(), target);
+    let url = by_way_of(&proxy, &environment.worker_redis_url);
+    let it = Installation::start_with(Options::default().set("WORKER_REDIS_URL", &url));
+    let worker = it.script("echo armed; exec cat");
+    worker.prints("armed");
+    proxy.cut();
+    worker.delete();
+    assert_eq!((it.containers(), it.users()), (vec![], vec![]));
+    let exits = worker.said("exit");
+    assert_eq!((exits.len(), exits[0].get("source")), (1, "manager"), "{exits:?}");
     assert_numbered(&worker.output());
 }
