@@ -80,12 +80,13 @@ pub struct BootAgent {
     pub command: Vec<String>,
     /// All of its environment: nothing is inherited.
     pub env: BTreeMap<String, Secret>,
-    /// Text for its system prompt, where the driver can give one.
-    pub system_prompt: Option<String>,
+    /// A file with text for its system prompt, where the driver can give one. Files, since a command
+    /// line has a limit, and everybody on the host can read it.
+    pub system_prompt_file: Option<String>,
     /// Its model, where the driver can choose one.
     pub model: Option<String>,
-    /// MCP servers as JSON, where the driver can give them.
-    pub mcp: Option<String>,
+    /// A file with MCP servers as JSON, where the driver can give them.
+    pub mcp_file: Option<String>,
     /// User and group that it runs as.
     pub uid: u32,
     /// Where it starts.
@@ -142,9 +143,9 @@ mod tests {
                 protocol: AgentProtocol::Lines,
                 command: vec!["cat".into()],
                 env: BTreeMap::from([("TOKEN".into(), Secret::new("hunter2"))]),
-                system_prompt: None,
+                system_prompt_file: None,
                 model: None,
-                mcp: None,
+                mcp_file: None,
                 uid: 1000,
                 workspace: "/workspace".into(),
             },

@@ -1,18 +1,16 @@
 //! Making a worker's instance and starting it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
-use worker_protocol::boot::{BootAgent, BootFile, Bounds};
-use worker_protocol::{Boot, Create, ErrorKind, Problem, Secret, WorkerId};
+use worker_protocol::{ErrorKind, Problem, WorkerId};
 
 use super::Hands;
+use super::boot::boot;
 use crate::chain::chain;
 use crate::driver::{Launch, LaunchOrder};
 use crate::engine::{InstanceName, InstancePlan, InstanceState, Quotas};
-use crate::image::AgentTemplate;
 use crate::label::Known;
-use crate::store::{Admission, OpenWorker, StoreError};
+use crate::store::{Admission, StoreError};
 use crate::world::Origin;
 
 /// A wrapper shows that it lives as soon as it reaches Redis.
@@ -21,10 +19,6 @@ const FIRST_PULSE: Duration = Duration::from_secs(30);
 const START_IN_FLIGHT: Duration = Duration::from_secs(3);
 const FIRST_LOOK: Duration = Duration::from_millis(5);
 const LONGEST_LOOK: Duration = Duration::from_millis(250);
-
-/// The agent's user, the same in every image.
-const AGENT_UID: u32 = 1000;
-const WORKSPACE: &str = "/workspace";
 
 pub(super) async fn launch(
     hands: &Hands,
@@ -154,101 +148,5 @@ fn plan(hands: &Hands, id: WorkerId, order: LaunchOrder, admission: &Admission) 
             pids: limits.pids.or(settings.limits.pids),
         },
         stop_grace_seconds: i64::try_from(settings.instance_grace().as_secs()).unwrap_or(30),
-    }
-}
-
-/// What the wrapper is told on its stdin.
-fn boot(
-    hands: &Hands,
-    id: WorkerId,
-    spec: &Create,
-    agent: &AgentTemplate,
-    open: OpenWorker,
-) -> Result<Vec<u8>, Problem> {
-    let instructions = spec.instructions.as_ref();
-    let path = &agent.head.instructions;
-    let boot = Boot {
-        worker_id: id,
-        redis: open.access,
-        keys: open.keys,
-        agent: boot_agent(hands, spec, agent),
-        life: spec.life,
-        files: instructions
-            .map(|text| BootFile { path: path.clone(), text: text.clone() })
-            .into_iter()
-            .collect(),
-        bounds: Bounds {
-            output_entries: hands.settings.output_entries,
-            turn_timeout: spec.limits.turn_timeout.or(hands.settings.limits.turn_timeout),
-            stop_grace: hands.settings.stop_grace,
-            ..Bounds::default()
-        },
-    };
-    serde_json::to_vec(&boot).map_err(|error| {
-        Problem::new(ErrorKind::Internal, format!("failed to write the boot document: {error}"))
-    })
-}
-
-fn boot_agent(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> BootAgent {
-    let custom = !spec.agent_command.is_empty();
-    let command = if custom { &spec.agent_command } else { &agent.head.command };
-    BootAgent {
-        agent_type: spec.agent_type,
-        version: (!custom).then(|| agent.head.version.clone()),
-        protocol: spec.protocol.unwrap_or(agent.head.protocol),
-        command: command.clone(),
-        env: environment(hands, spec, agent),
-        system_prompt: rigid_text(&spec.allowed_commands),
-        model: spec.model.clone(),
-        mcp: (!spec.mcp.is_empty())
-            .then(|| serde_json::Value::Object(spec.mcp.clone()).to_string()),
-        uid: AGENT_UID,
-        workspace: WORKSPACE.to_owned(),
-    }
-}
-
-/// What the template sets, then the operator's credentials for this agent, then the caller's own.
-fn environment(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> BTreeMap<String, Secret> {
-    let mut env: BTreeMap<_, _> =
-        agent.head.env.iter().map(|(name, value)| (name.clone(), Secret::new(value))).collect();
-    if hands.settings.ca_bundle.is_some() {
-        // The image trusts the bundle; programs that bring their own authorities look here.
-        for name in ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE"] {
-            env.insert(name.to_owned(), Secret::new("/etc/ssl/certs/ca-certificates.crt"));
-        }
-    }
-    for name in &agent.head.credentials {
-        if let Some(value) = hands.settings.credentials.get(name) {
-            env.insert(name.clone(), value.clone());
-        }
-    }
-    env.extend(spec.env.clone());
-    env
-}
-
-/// What an agent is told about the commands it may run, in the part of its prompt that it cannot
-/// argue with.
-fn rigid_text(allowed: &[String]) -> Option<String> {
-    if allowed.is_empty() {
-        return None;
-    }
-    let list: Vec<_> = allowed.iter().map(|pattern| format!("- {pattern}")).collect();
-    Some(format!(
-        "You may run these shell commands and no others:\n{}\n\
-         Do not run any other program: not by its path, not through a shell, a script or another \
-         program. When a task needs one that is not in the list, say so and stop.",
-        list.join("\n")
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_allowed_commands_are_told_one_by_one() {
-        assert_eq!(rigid_text(&[]), None);
-        let text = rigid_text(&["git *".to_owned(), "ls".to_owned()]).unwrap();
-        assert!(text.contains("\n- git *\n- ls\n"), "{text}");
     }
 }

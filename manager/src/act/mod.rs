@@ -3,6 +3,7 @@
 
 mod admit;
 mod autopsy;
+mod boot;
 mod build;
 mod hurry;
 mod launch;

@@ -77,6 +77,16 @@ pub(super) fn rate_limit(frame: &Value) -> Output {
     said(OutputKind::Usage, "rate limit").with_data(json!({"rate_limit": info}))
 }
 
+/// What an agent within the agent says or does names the tool call that it works for.
+pub(super) fn note_parent(frame: &Value, output: &mut Output) {
+    if let Some(parent @ Value::String(_)) = frame.get("parent_tool_use_id") {
+        let data = output.data.get_or_insert_with(|| json!({}));
+        if let Some(data) = data.as_object_mut() {
+            data.insert("parent_tool_use_id".to_owned(), parent.clone());
+        }
+    }
+}
+
 /// A tool that the agent asked about, and may not use.
 pub(super) fn denied(request: &Value) -> Output {
     let tool = text(request, "tool_name");

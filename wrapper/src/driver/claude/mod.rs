@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 use worker_protocol::boot::BootAgent;
+use worker_protocol::output::Outcome;
 use worker_protocol::{Output, OutputKind, Source};
 
-use super::{Driver, Told, TurnsEnd, printed};
+use super::{Driver, Told, TurnEnd, TurnsEnd, printed};
 use crate::frame::Line;
 
 const INITIALIZE: &str = "wrapper-initialize";
@@ -89,8 +90,23 @@ impl Claude {
         }
         outputs[0].raw = Some(raw);
         for mut output in outputs {
+            frame::note_parent(frame, &mut output);
             output.session_id.clone_from(&session);
             told.push(Told::Say(output));
+        }
+    }
+
+    /// A line that is no frame, or was too long to be read as one. A result that was too long ends
+    /// its turn all the same: nothing else ever would.
+    fn no_frame(&mut self, line: Line, told: &mut Vec<Told>) {
+        let ends = line.cut && self.in_turn && result::is_cut(&line.text);
+        let failed = line.text.contains("\"is_error\":true");
+        told.push(Told::Say(printed(OutputKind::Stdout, line)));
+        if ends {
+            self.in_turn = false;
+            let outcome = if failed { Outcome::Error } else { Outcome::Success };
+            let text = "the agent's final text was too long to be read";
+            told.push(Told::TurnEnded(TurnEnd::new(outcome, text)));
         }
     }
 
@@ -201,7 +217,7 @@ impl Driver for Claude {
     fn line(&mut self, line: Line, told: &mut Vec<Told>) {
         match serde_json::from_str::<Value>(&line.text) {
             Ok(frame) if frame.is_object() && !line.cut => self.frame(&frame, line.text, told),
-            _ => told.push(Told::Say(printed(OutputKind::Stdout, line))),
+            _ => self.no_frame(line, told),
         }
     }
 
@@ -223,9 +239,9 @@ fn arguments(agent: &BootAgent) -> Vec<String> {
     .map(str::to_owned)
     .into();
     let optional = [
-        ("--append-system-prompt", &agent.system_prompt),
+        ("--append-system-prompt-file", &agent.system_prompt_file),
         ("--model", &agent.model),
-        ("--mcp-config", &agent.mcp),
+        ("--mcp-config", &agent.mcp_file),
     ];
     for (flag, value) in optional {
         arguments.extend(value.as_ref().map(|value| format!("{flag}={value}")));

@@ -40,6 +40,12 @@ pub(super) fn read(frame: &Value, cost: &mut Cost) -> TurnEnd {
     end
 }
 
+/// Whether a line that was cut is a result: one of its own keys stands early in it, before the long
+/// ones. Within a text the quotes would be escaped.
+pub(super) fn is_cut(line: &str) -> bool {
+    line.starts_with('{') && line.contains("\"duration_api_ms\":")
+}
+
 /// `is_error` decides: an API failure has the subtype `success` all the same.
 fn outcome(frame: &Value) -> Outcome {
     let text = |name: &str| frame.get(name).and_then(Value::as_str).unwrap_or_default();

@@ -18,9 +18,9 @@ fn claude() -> Claude {
         protocol: AgentProtocol::Claude,
         command: vec!["claude".into()],
         env: BTreeMap::new(),
-        system_prompt: Some("--be-brief".into()),
+        system_prompt_file: Some("--be-brief".into()),
         model: None,
-        mcp: None,
+        mcp_file: None,
         uid: 1000,
         workspace: "/workspace".into(),
     })
@@ -177,6 +177,39 @@ fn a_permission_request_is_denied_and_told() {
 #[test]
 fn a_callers_text_cannot_become_a_flag() {
     let arguments = claude().arguments();
-    assert!(arguments.contains(&"--append-system-prompt=--be-brief".to_owned()));
+    assert!(arguments.contains(&"--append-system-prompt-file=--be-brief".to_owned()));
     assert!(arguments.iter().all(|argument| argument.starts_with('-')));
+}
+
+#[test]
+fn a_result_that_is_too_long_ends_its_turn_all_the_same() {
+    let mut driver = claude();
+    let mut told = Vec::new();
+    driver.prompt("x", &mut told);
+    told.clear();
+    let text =
+        r#"{"duration_api_ms":23,"is_error":false,"type":"result","result":"aaaa"#.to_owned();
+    driver.line(Line { text, full_bytes: 9_000_000, cut: true }, &mut told);
+    let [Told::Say(output), Told::TurnEnded(end)] = &told[..] else { panic!("{told:?}") };
+    assert!(output.truncated);
+    assert_eq!(end.outcome, Outcome::Success);
+    // A tool's result that was cut is no end.
+    driver.prompt("x", &mut told);
+    told.clear();
+    let text =
+        r#"{"type":"user","message":{"content":[{"content":"\"duration_api_ms\":1"#.to_owned();
+    driver.line(Line { text, full_bytes: 9_000_000, cut: true }, &mut told);
+    assert!(matches!(told[..], [Told::Say(_)]));
+}
+
+#[test]
+fn what_an_agent_within_the_agent_says_names_its_call() {
+    let mut told = Vec::new();
+    let text = r#"{"type":"assistant","parent_tool_use_id":"t1","message":{"content":[{"type":"text","text":"a"}]}}"#;
+    let mut driver = claude();
+    driver.prompt("x", &mut told);
+    told.clear();
+    driver.line(Line { text: text.to_owned(), full_bytes: text.len(), cut: false }, &mut told);
+    let [Told::Say(output)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(output.data, Some(serde_json::json!({"parent_tool_use_id": "t1"})));
 }

@@ -1,0 +1,122 @@
+//! What a worker's wrapper is told when it starts.
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use worker_protocol::boot::{BootAgent, BootFile, Bounds};
+use worker_protocol::{Boot, Create, ErrorKind, Problem, Secret, WorkerId};
+
+use super::Hands;
+use crate::image::AgentTemplate;
+use crate::store::OpenWorker;
+
+/// The agent's user, the same in every image.
+const AGENT_UID: u32 = 1000;
+const WORKSPACE: &str = "/workspace";
+/// Where an agent finds what is added to its system prompt, and its MCP servers.
+const SYSTEM_PROMPT: &str = "/etc/worker/system-prompt.md";
+const MCP: &str = "/etc/worker/mcp.json";
+
+/// What the wrapper is told on its stdin.
+pub(super) fn boot(
+    hands: &Hands,
+    id: WorkerId,
+    spec: &Create,
+    agent: &AgentTemplate,
+    open: OpenWorker,
+) -> Result<Vec<u8>, Problem> {
+    let files = files(spec, agent);
+    let boot = Boot {
+        worker_id: id,
+        redis: open.access,
+        keys: open.keys,
+        agent: boot_agent(hands, spec, agent),
+        life: spec.life,
+        files,
+        bounds: Bounds {
+            output_entries: hands.settings.output_entries,
+            turn_timeout: spec.limits.turn_timeout.or(hands.settings.limits.turn_timeout),
+            stop_grace: hands.settings.stop_grace,
+            ..Bounds::default()
+        },
+    };
+    serde_json::to_vec(&boot).map_err(|error| {
+        Problem::new(ErrorKind::Internal, format!("failed to write the boot document: {error}"))
+    })
+}
+
+/// What the agent reads, outside of its workspace and not its own to change.
+fn files(spec: &Create, agent: &AgentTemplate) -> Vec<BootFile> {
+    let mcp = (!spec.mcp.is_empty()).then(|| Value::Object(spec.mcp.clone()).to_string());
+    let texts = [
+        (agent.head.instructions.as_str(), spec.instructions.clone()),
+        (SYSTEM_PROMPT, rigid_text(&spec.allowed_commands)),
+        (MCP, mcp),
+    ];
+    let file = |(path, text): (&str, Option<String>)| {
+        Some(BootFile { path: path.to_owned(), text: text? })
+    };
+    texts.into_iter().filter_map(file).collect()
+}
+
+fn boot_agent(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> BootAgent {
+    let custom = !spec.agent_command.is_empty();
+    let command = if custom { &spec.agent_command } else { &agent.head.command };
+    BootAgent {
+        agent_type: spec.agent_type,
+        version: (!custom).then(|| agent.head.version.clone()),
+        protocol: spec.protocol.unwrap_or(agent.head.protocol),
+        command: command.clone(),
+        env: environment(hands, spec, agent),
+        system_prompt_file: (!spec.allowed_commands.is_empty()).then(|| SYSTEM_PROMPT.to_owned()),
+        model: spec.model.clone(),
+        mcp_file: (!spec.mcp.is_empty()).then(|| MCP.to_owned()),
+        uid: AGENT_UID,
+        workspace: WORKSPACE.to_owned(),
+    }
+}
+
+/// What the template sets, then the operator's credentials for this agent, then the caller's own.
+fn environment(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> BTreeMap<String, Secret> {
+    let mut env: BTreeMap<_, _> =
+        agent.head.env.iter().map(|(name, value)| (name.clone(), Secret::new(value))).collect();
+    if hands.settings.ca_bundle.is_some() {
+        // The image trusts the bundle; programs that bring their own authorities look here.
+        for name in ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE"] {
+            env.insert(name.to_owned(), Secret::new("/etc/ssl/certs/ca-certificates.crt"));
+        }
+    }
+    for name in &agent.head.credentials {
+        if let Some(value) = hands.settings.credentials.get(name) {
+            env.insert(name.clone(), value.clone());
+        }
+    }
+    env.extend(spec.env.clone());
+    env
+}
+
+/// What an agent is told about the commands it may run, in the part of its prompt that it cannot
+/// argue with.
+fn rigid_text(allowed: &[String]) -> Option<String> {
+    if allowed.is_empty() {
+        return None;
+    }
+    let list: Vec<_> = allowed.iter().map(|pattern| format!("- {pattern}")).collect();
+    Some(format!(
+        "You may run these shell commands and no others:\n{}\n\
+         Do not run any other program: not by its path, not through a shell, a script or another \
+         program. When a task needs one that is not in the list, say so and stop.",
+        list.join("\n")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_allowed_commands_are_told_one_by_one() {
+        assert_eq!(rigid_text(&[]), None);
+        let text = rigid_text(&["git *".to_owned(), "ls".to_owned()]).unwrap();
+        assert!(text.contains("\n- git *\n- ls\n"), "{text}");
+    }
+}
