@@ -1,6 +1,6 @@
 //! Redis: the only folder that names the client library.
 //!
-//! [`connect`] gives connections; [`read`] takes commands; [`write`] gives replies, records and
+//! [`connect`] gives connections; [`read`] takes commands; [`mod@write`] gives replies, records and
 //! events; [`worker`] opens and closes a worker's own keys; [`follow`] is for clients.
 
 mod connect;
