@@ -14,11 +14,8 @@ fn with<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     [&CREATE, more].concat()
 }
 
-#[test]
-fn each_mistake_has_one_reply_that_names_it_and_what_would_be_right() {
-    let it = Installation::start();
-    let ten_megabytes = "x".repeat(10 << 20);
-    let cases: Vec<Case<'_>> = vec![
+fn mistakes(ten_megabytes: &str) -> Vec<Case<'_>> {
+    vec![
         (vec![("nonsense", "yes")], "malformed", &["command"]),
         (vec![("command", "craete")], "unknown_command", &["craete", "create"]),
         (vec![("command", "create")], "malformed", &["agent_type", "CLAUDE"]),
@@ -49,7 +46,7 @@ fn each_mistake_has_one_reply_that_names_it_and_what_would_be_right() {
         (with(&[("wait", "forever")]), "malformed", &["wait", "running"]),
         (with(&[("wait", "done")]), "malformed", &["wait", "headless"]),
         (with(&[("protocol", "morse")]), "malformed", &["protocol", "lines"]),
-        (with(&[("instructions", &ten_megabytes)]), "malformed", &["instructions", "10485760"]),
+        (with(&[("instructions", ten_megabytes)]), "malformed", &["instructions", "10485760"]),
         (with(&[("reply_to", "elsewhere")]), "malformed", &["reply_to", "reply:"]),
         (with(&[("host", "mars")]), "refused", &["host"]),
         (vec![("data", "{no json")], "malformed", &["data"]),
@@ -68,7 +65,14 @@ fn each_mistake_has_one_reply_that_names_it_and_what_would_be_right() {
             "unknown_worker",
             &["0198f7d2-4c1e-7a55-9d0b-3c5f1e2a7b90"],
         ),
-    ];
+    ]
+}
+
+#[test]
+fn each_mistake_has_one_reply_that_names_it_and_what_would_be_right() {
+    let it = Installation::start();
+    let ten_megabytes = "x".repeat(10 << 20);
+    let cases = mistakes(&ten_megabytes);
     let entries: Vec<_> = cases.iter().map(|(fields, _, _)| it.send(fields)).collect();
     let last = it.command(&[("command", "ping")]);
     assert!(last.is_ok(), "the service goes on");

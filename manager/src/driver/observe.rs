@@ -73,8 +73,8 @@ pub(super) fn ended(world: &mut World, id: WorkerId, effects: &mut Effects) {
 pub(super) fn redis_returned(world: &World, effects: &mut Effects) {
     for worker in world.workers.values() {
         effects.write(Write::Record(worker.id, worker.record()));
-        if matches!(worker.stage, Stage::Running { .. }) {
-            effects.push(Effect::Admit(worker.id));
+        if worker.end().is_none() {
+            effects.push(Effect::Admit(worker.id)); // Also one that is being started.
         }
     }
 }
