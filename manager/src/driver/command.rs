@@ -76,7 +76,10 @@ fn enact(
     effects: &mut Effects,
 ) {
     match (enactment, command) {
-        (Enactment::Tell(id), _) => effects.write(Write::Tell(header, id)),
+        (Enactment::Tell(id), _) => {
+            world.requests.let_go(&header.request_id); // The outbox makes this reply.
+            effects.write(Write::Tell(header, id));
+        }
         (Enactment::Delete(id, force), _) => delete(world, header, id, force, effects),
         (Enactment::Create(id), Command::Create(create)) => {
             take_up(world, header, id, *create, effects);

@@ -65,6 +65,12 @@ impl Requests {
         std::mem::take(&mut request.waiting)
     }
 
+    /// Forgets a request whose reply is made elsewhere: one that only asks acts on nothing, so that
+    /// asking again is harmless.
+    pub fn let_go(&mut self, request_id: &str) {
+        self.by_id.remove(request_id);
+    }
+
     /// Forgets old answers.
     pub fn forget_old(&mut self, now: Timestamp) {
         self.by_id.retain(|_, request| match request.answer {
@@ -98,6 +104,14 @@ mod tests {
         let waiting = requests.answered("r1", &reply(), Timestamp::UNIX_EPOCH);
         assert_eq!(waiting, [header("2-0")]);
         assert_eq!(requests.arrived(&header("3-0")), Known::Answered(reply()));
+    }
+
+    #[test]
+    fn a_request_that_was_let_go_is_a_new_one() {
+        let mut requests = Requests::default();
+        requests.arrived(&header("1-0"));
+        requests.let_go("r1");
+        assert_eq!(requests.arrived(&header("2-0")), Known::No);
     }
 
     #[test]

@@ -187,6 +187,20 @@ async fn a_request_that_comes_again_is_answered_the_same_and_acts_once() {
 }
 
 #[tokio::test]
+async fn a_status_that_is_asked_for_under_one_name_is_answered_each_time() {
+    let stage = Stage::open().await;
+    let manager = stage.manager();
+    let created = stage.ask(&[&CUSTOM[..], &[("wait", "running")]].concat()).await;
+    let id = created["worker_id"].as_str().unwrap();
+    let status = [("command", "status"), ("worker_id", id), ("request_id", "s1")];
+    let (first, second) = tokio::join!(stage.ask(&status), stage.ask(&status));
+    assert_eq!((&first["status"], &second["status"]), (&json!("RUNNING"), &json!("RUNNING")));
+    assert_eq!(stage.ask(&status).await, first);
+    assert_eq!(stage.replies_to("s1").await, 3);
+    manager.stop().await;
+}
+
+#[tokio::test]
 async fn five_thousand_malformed_entries_are_each_answered_once() {
     const ENTRIES: usize = 5_000;
     let stage = Stage::open().await;
