@@ -1,5 +1,6 @@
 //! Taking away all that a worker consists of.
 
+use std::time::Duration;
 use worker_protocol::command::Force;
 use worker_protocol::{Problem, WorkerId};
 
@@ -15,14 +16,12 @@ pub(super) async fn remove(hands: &Hands, id: WorkerId, force: Force) -> Result<
     let found = engine.inspect(&name).await.map_err(|error| Problem::from(&error))?;
     let mut seen = Evidence::default();
     if let Some(found) = found {
-        if found.state == InstanceState::Running && force == Force::No {
-            let grace = hands.settings.instance_grace();
+        if found.state == InstanceState::Running {
+            let grace = match force {
+                Force::No => hands.settings.instance_grace(),
+                Force::Yes => Duration::ZERO,
+            };
             engine.stop(&name, grace).await.map_err(|error| Problem::from(&error))?;
-        } else if found.state == InstanceState::Running {
-            engine
-                .stop(&name, std::time::Duration::ZERO)
-                .await
-                .map_err(|error| Problem::from(&error))?;
         }
         let found = engine.inspect(&name).await.map_err(|error| Problem::from(&error))?;
         if let Some(InstanceState::Ended(end)) = found.map(|found| found.state) {

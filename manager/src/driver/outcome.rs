@@ -133,10 +133,9 @@ fn not_removed(world: &mut World, id: WorkerId, problem: &Problem, effects: &mut
     let Some(worker) = world.workers.get_mut(&id) else { return };
     worker.not_before = effects.now.checked_add(AGAIN_AFTER).ok();
     let status = worker.status();
-    let (gone, others) =
+    let (gone, others): (Vec<_>, Vec<_>) =
         std::mem::take(&mut worker.waiting).into_iter().partition(|w| w.until == Until::Gone);
     worker.waiting = others;
-    let gone: Vec<_> = gone;
     let message = format!("{}; the removal is tried again", problem.message);
     let problem = Problem::new(problem.kind, message);
     for waiting in gone {
