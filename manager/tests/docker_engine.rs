@@ -53,6 +53,7 @@ impl Trial {
             tag: self.tag(),
             context: context.into_inner().unwrap(),
             labels: self.labels().into_iter().collect(),
+            silence: Duration::from_secs(60),
         }
     }
 
@@ -71,6 +72,7 @@ impl Trial {
             network: "bridge".to_owned(),
             quotas: Quotas { memory: Some(64 << 20), cpus: Some(0.5), pids: Some(50) },
             stop_grace_seconds: 5,
+            companion: None,
         }
     }
 

@@ -13,12 +13,13 @@ use crate::secret::Secret;
 use crate::value;
 
 /// The names that `create` knows besides the common ones.
-pub(crate) const FIELDS: [&str; 19] = [
+pub(crate) const FIELDS: [&str; 20] = [
     "agent_type",
     "worker_id",
     "instructions",
     "allowed_commands",
     "modules",
+    "base_image",
     "prompt",
     "headless",
     "wait",
@@ -107,6 +108,9 @@ pub struct Create {
     pub allowed_commands: Vec<String>,
     /// What the image holds besides the agent.
     pub modules: BTreeSet<ModuleName>,
+    /// The caller's own image, for a `CUSTOM` agent; it gets the wrapper.
+    #[serde(default)]
+    pub base_image: Option<String>,
     /// First prompt.
     #[serde(skip)]
     pub prompt: Option<Secret>,
@@ -155,6 +159,7 @@ impl Create {
             instructions: fields.text("instructions", INSTRUCTIONS_LIMIT)?,
             allowed_commands: short_list(fields, "allowed_commands")?,
             modules: modules(fields)?,
+            base_image: base_image(fields)?,
             prompt: fields.text("prompt", PROMPT_LIMIT)?.map(Secret::new),
             life: match fields.boolean("headless")? {
                 Some(true) => Life::Headless,
@@ -191,6 +196,9 @@ impl Create {
             _ if !custom && !self.agent_command.is_empty() => {
                 "`agent_command` is only for the agent CUSTOM"
             }
+            _ if !custom && self.base_image.is_some() => {
+                "`base_image` is only for the agent CUSTOM"
+            }
             _ if !custom && self.protocol.is_some() => "`protocol` is only for the agent CUSTOM",
             _ if self.life == Life::Headless && self.prompt.is_none() => {
                 "`headless` needs a `prompt`: the worker ends when it is done"
@@ -213,6 +221,23 @@ fn agent_type(fields: &Fields) -> Result<AgentType, Problem> {
 
 fn modules(fields: &Fields) -> Result<BTreeSet<ModuleName>, Problem> {
     short_list(fields, "modules")?.iter().map(|name| ModuleName::parse(name)).collect()
+}
+
+/// The name becomes a line of a Dockerfile, and must not bring lines of its own.
+fn base_image(fields: &Fields) -> Result<Option<String>, Problem> {
+    const LIMIT: usize = 512;
+    let name = fields.text("base_image", LIMIT)?;
+    let fits = |name: &String| {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte);
+        name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.bytes().all(known)
+    };
+    match name {
+        Some(name) if !fits(&name) => Err(Problem::malformed(format!(
+            "`base_image` must be an image's name such as debian:bookworm-slim, not {}",
+            Shown(&name)
+        ))),
+        name => Ok(name),
+    }
 }
 
 /// A JSON array is argv; anything else is a line for the shell.

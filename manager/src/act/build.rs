@@ -26,7 +26,9 @@ pub async fn build(
         (label::NAMESPACE.to_owned(), namespace.to_owned()),
         (label::IMAGE.to_owned(), hash.to_string()),
     ]);
-    let order = BuildOrder { tag: hash.tag(namespace), context: rendered.context(), labels };
+    let silence = hands.settings.build_silence;
+    let order =
+        BuildOrder { tag: hash.tag(namespace), context: rendered.context(), labels, silence };
     let shown = Mutex::new((0, None::<Instant>));
     let progress = |step: BuildStep| {
         if is_worth_showing(&shown, &step) {

@@ -148,5 +148,6 @@ fn plan(hands: &Hands, id: WorkerId, order: LaunchOrder, admission: &Admission) 
             pids: limits.pids.or(settings.limits.pids),
         },
         stop_grace_seconds: i64::try_from(settings.instance_grace().as_secs()).unwrap_or(30),
+        companion: None,
     }
 }

@@ -33,6 +33,8 @@ pub(super) async fn resolve(hands: &Hands, spec: &Create) -> Result<Resolution, 
 fn no_image(error: &EngineError) -> Problem {
     match error {
         EngineError::Unavailable { .. } => error.into(),
-        EngineError::Refused { .. } => Problem::new(ErrorKind::BuildFailed, error.to_string()),
+        EngineError::Refused { .. } | EngineError::NoImage { .. } => {
+            Problem::new(ErrorKind::BuildFailed, error.to_string())
+        }
     }
 }

@@ -36,6 +36,8 @@ pub struct RawConfig {
     pub consumer: Option<String>,
     /// Images that are built at the same time.
     pub builds: Option<usize>,
+    /// A build that prints nothing for this long is ended: `10m`.
+    pub build_silence: Option<String>,
     /// Entries of the commands stream, before what is acknowledged is trimmed.
     pub commands_entries: Option<usize>,
     /// Entries of the replies stream, roughly.
@@ -124,6 +126,7 @@ impl RawConfig {
         text(&mut self.consumer, "WORKER_CONSUMER");
         text(&mut self.keep_records, "WORKER_KEEP_RECORDS");
         text(&mut self.stop_grace, "WORKER_STOP_GRACE");
+        text(&mut self.build_silence, "WORKER_BUILD_SILENCE");
         text(&mut self.log_format, "WORKER_LOG_FORMAT");
         text(&mut self.log, "WORKER_LOG");
         let path = |slot: &mut Option<PathBuf>, name: &str| {

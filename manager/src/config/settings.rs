@@ -26,6 +26,8 @@ impl Defaults {
     pub const BASE_IMAGE: &'static str = "debian:bookworm-slim";
     /// Two builds share a machine's network and disk without starving each other.
     pub const BUILDS: usize = 2;
+    /// Package managers and compilers print more often.
+    pub const BUILD_SILENCE: Duration = Duration::from_secs(600);
     /// A day of a busy agent.
     pub const OUTPUT_ENTRIES: usize = 10_000;
     /// Node, compilers and test runners need several hundred processes; a fork bomb needs all.
@@ -57,6 +59,8 @@ pub struct Settings {
     pub consumer: String,
     /// Images built at the same time.
     pub builds: usize,
+    /// A build that prints nothing for this long is ended.
+    pub build_silence: Duration,
     /// Entries of an output that are kept.
     pub output_entries: usize,
     /// What is kept in Redis, and for how long.
@@ -111,6 +115,8 @@ impl Settings {
             docker_host: raw.docker_host,
             consumer: raw.consumer.unwrap_or_else(|| "manager".to_owned()),
             builds: raw.builds.unwrap_or(Defaults::BUILDS).max(1),
+            build_silence: duration("build_silence (WORKER_BUILD_SILENCE)", raw.build_silence)?
+                .unwrap_or(Defaults::BUILD_SILENCE),
             output_entries: raw.output_entries.unwrap_or(Defaults::OUTPUT_ENTRIES).max(100),
             retention,
             stop_grace: duration("stop_grace (WORKER_STOP_GRACE)", raw.stop_grace)?

@@ -11,11 +11,13 @@ mod types;
 pub use docker::DockerEngine;
 pub use scripted::{ScriptedEngine, Verb};
 pub use types::{
-    BuildError, BuildOrder, BuildStep, End, EngineError, EngineEvent, Found, HostFacts, ImageFacts,
-    InstanceName, InstancePlan, InstanceState, Quotas,
+    BuildError, BuildOrder, BuildStep, CacheMounts, CompanionPlan, Confinement, Disk, End,
+    EngineError, EngineEvent, Found, HeldImage, HostFacts, ImageFacts, InstanceName, InstancePlan,
+    InstanceState, Layer, Pruning, Quotas,
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use std::time::Duration;
 
@@ -26,8 +28,9 @@ pub trait Engine: Send + Sync + 'static {
     /// Which engine this is. Fails when it does not answer.
     async fn describe(&self) -> Result<HostFacts, EngineError>;
 
-    /// What the base image `reference` is right now, as text that changes when it changes. Fetches
-    /// it when the host does not have it.
+    /// What the base image `reference` is right now, as text that changes when it changes and is
+    /// the same on every host that has this image, however it came there. Fetches it when the host
+    /// does not have it.
     async fn base_identity(&self, reference: &str) -> Result<String, EngineError>;
 
     /// The image with this tag, if the host has it.
@@ -44,6 +47,32 @@ pub trait Engine: Send + Sync + 'static {
     /// Takes a tag away, and the image with it when it was the last. One that is gone is fine; one
     /// that an instance uses is refused by the engine.
     async fn remove_image(&self, tag: &str) -> Result<(), EngineError>;
+
+    /// Every tagged image whose labels include all of these.
+    async fn images(&self, labels: &[(String, String)]) -> Result<Vec<HeldImage>, EngineError>;
+
+    /// The disk that images are kept on; none, when it cannot be seen from here.
+    async fn disk(&self) -> Result<Option<Disk>, EngineError>;
+
+    /// What builds left behind and nothing has used for so long, as far as the engine can tell that
+    /// it is this project's: bytes. Not while a build runs.
+    async fn prune_cache(&self, older_than: Duration, pruning: Pruning)
+    -> Result<u64, EngineError>;
+
+    /// Images as an archive that [`Engine::load_images`] takes, here or elsewhere.
+    async fn save_images(
+        &self,
+        tags: &[String],
+    ) -> Result<BoxStream<'static, Result<Bytes, EngineError>>, EngineError>;
+
+    /// Takes the images of an archive, with their tags.
+    async fn load_images(
+        &self,
+        archive: BoxStream<'static, Result<Bytes, std::io::Error>>,
+    ) -> Result<(), EngineError>;
+
+    /// Gives an image a second tag.
+    async fn tag_image(&self, tag: &str, second: &str) -> Result<(), EngineError>;
 
     /// Makes sure that the network for workers is there.
     async fn ensure_network(&self, name: &str) -> Result<(), EngineError>;

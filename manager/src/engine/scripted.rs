@@ -2,6 +2,7 @@
 //! was told to.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use jiff::Timestamp;
@@ -11,8 +12,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::{
-    BuildError, BuildOrder, BuildStep, End, Engine, EngineError, EngineEvent, Found, HostFacts,
-    ImageFacts, InstanceName, InstancePlan, InstanceState,
+    BuildError, BuildOrder, BuildStep, CacheMounts, Disk, End, Engine, EngineError, EngineEvent,
+    Found, HeldImage, HostFacts, ImageFacts, InstanceName, InstancePlan, InstanceState, Layer,
+    Pruning,
 };
 
 /// The verbs that can be made to fail or to wait.
@@ -24,6 +26,12 @@ pub enum Verb {
     Image,
     /// Building.
     Build,
+    /// Removing an image.
+    RemoveImage,
+    /// Listing images.
+    Images,
+    /// Removing what builds left.
+    Prune,
     /// Making an instance.
     Create,
     /// Starting it.
@@ -36,6 +44,9 @@ pub enum Verb {
     List,
 }
 
+/// Bytes of each image; half of them are shared by all.
+const IMAGE_SIZE: u64 = 100;
+
 /// See the module.
 #[derive(Default)]
 pub struct ScriptedEngine {
@@ -46,7 +57,10 @@ pub struct ScriptedEngine {
 #[derive(Default)]
 struct State {
     instances: BTreeMap<InstanceName, Found>,
-    images: BTreeSet<String>,
+    image_of: BTreeMap<InstanceName, String>,
+    images: BTreeMap<String, HeldImage>,
+    disk: Option<Disk>,
+    cache: u64,
     failures: BTreeMap<Verb, VecDeque<EngineError>>,
     held: BTreeSet<Verb>,
     calls: Vec<Verb>,
@@ -81,6 +95,27 @@ impl ScriptedEngine {
         if let Some(found) = self.state().instances.get_mut(name) {
             found.state = InstanceState::Ended(End { code, oom_killed: false, at: None });
         }
+    }
+
+    /// The disk is so full.
+    pub fn set_disk(&self, disk: Disk) {
+        self.state().disk = Some(disk);
+    }
+
+    /// Builds left so many bytes.
+    pub fn set_cache(&self, bytes: u64) {
+        self.state().cache = bytes;
+    }
+
+    /// Tags of the images that there are.
+    #[must_use]
+    pub fn tags(&self) -> Vec<String> {
+        self.state().images.keys().cloned().collect()
+    }
+
+    /// Somebody else removes an image.
+    pub fn lose_image(&self, tag: &str) {
+        self.state().images.remove(tag);
     }
 
     /// How often a verb was called.
@@ -124,7 +159,12 @@ impl ScriptedEngine {
 #[async_trait]
 impl Engine for ScriptedEngine {
     async fn describe(&self) -> Result<HostFacts, EngineError> {
-        Ok(HostFacts { engine: "scripted".to_owned(), architecture: "amd64".to_owned() })
+        Ok(HostFacts {
+            engine: "scripted".to_owned(),
+            architecture: "amd64".to_owned(),
+            cache_mounts: CacheMounts::No,
+            runtimes: vec!["runc".to_owned()],
+        })
     }
 
     async fn base_identity(&self, reference: &str) -> Result<String, EngineError> {
@@ -134,8 +174,8 @@ impl Engine for ScriptedEngine {
 
     async fn image(&self, tag: &str) -> Result<Option<ImageFacts>, EngineError> {
         self.call(Verb::Image).await?;
-        let there = self.state().images.contains(tag);
-        Ok(there.then(|| ImageFacts { id: tag.to_owned(), size: 1 }))
+        let there = self.state().images.contains_key(tag);
+        Ok(there.then(|| ImageFacts { id: tag.to_owned(), size: IMAGE_SIZE }))
     }
 
     async fn build(
@@ -145,12 +185,74 @@ impl Engine for ScriptedEngine {
     ) -> Result<ImageFacts, BuildError> {
         progress(BuildStep { step: 1, of: 1, line: "FROM nothing".to_owned() });
         self.call(Verb::Build).await?;
-        self.state().images.insert(order.tag.clone());
-        Ok(ImageFacts { id: order.tag, size: 1 })
+        self.state().images.insert(order.tag.clone(), built(&order));
+        Ok(ImageFacts { id: order.tag, size: IMAGE_SIZE })
     }
 
+    /// As an engine does: what an instance uses stays.
     async fn remove_image(&self, tag: &str) -> Result<(), EngineError> {
-        self.state().images.remove(tag);
+        self.call(Verb::RemoveImage).await?;
+        let mut state = self.state();
+        if state.image_of.values().any(|used| used == tag) {
+            return Err(EngineError::Refused {
+                verb: "remove",
+                thing: format!("image {tag}"),
+                reason: "an instance uses it".to_owned(),
+            });
+        }
+        state.images.remove(tag);
+        Ok(())
+    }
+
+    async fn images(&self, labels: &[(String, String)]) -> Result<Vec<HeldImage>, EngineError> {
+        self.call(Verb::Images).await?;
+        let state = self.state();
+        let has = |image: &&HeldImage| labels.iter().all(|(k, v)| image.labels.get(k) == Some(v));
+        let seen = |image: &HeldImage| HeldImage {
+            used: state.image_of.values().any(|used| *used == image.tag),
+            ..image.clone()
+        };
+        Ok(state.images.values().filter(has).map(seen).collect())
+    }
+
+    async fn disk(&self) -> Result<Option<Disk>, EngineError> {
+        Ok(self.state().disk)
+    }
+
+    async fn prune_cache(
+        &self,
+        _older_than: Duration,
+        pruning: Pruning,
+    ) -> Result<u64, EngineError> {
+        if pruning == Pruning::Remove {
+            self.call(Verb::Prune).await?;
+            return Ok(std::mem::take(&mut self.state().cache));
+        }
+        Ok(self.state().cache)
+    }
+
+    /// The archive holds nothing but the tags.
+    async fn save_images(
+        &self,
+        tags: &[String],
+    ) -> Result<BoxStream<'static, Result<Bytes, EngineError>>, EngineError> {
+        let tags = tags.join("\n");
+        Ok(stream::iter([Ok(Bytes::from(tags))]).boxed())
+    }
+
+    async fn load_images(
+        &self,
+        mut archive: BoxStream<'static, Result<Bytes, std::io::Error>>,
+    ) -> Result<(), EngineError> {
+        while archive.next().await.is_some() {}
+        Ok(())
+    }
+
+    async fn tag_image(&self, tag: &str, second: &str) -> Result<(), EngineError> {
+        let mut state = self.state();
+        if let Some(image) = state.images.get(tag).cloned() {
+            state.images.insert(second.to_owned(), HeldImage { tag: second.to_owned(), ..image });
+        }
         Ok(())
     }
 
@@ -160,6 +262,9 @@ impl Engine for ScriptedEngine {
 
     async fn create(&self, plan: &InstancePlan) -> Result<(), EngineError> {
         self.call(Verb::Create).await?;
+        if !self.state().images.contains_key(&plan.image) {
+            return Err(EngineError::NoImage { tag: plan.image.clone() });
+        }
         let found = Found {
             name: plan.name.clone(),
             labels: plan.labels.clone(),
@@ -167,7 +272,9 @@ impl Engine for ScriptedEngine {
             ip_address: None,
             started_at: None,
         };
-        self.state().instances.entry(plan.name.clone()).or_insert(found);
+        let mut state = self.state();
+        state.image_of.insert(plan.name.clone(), plan.image.clone());
+        state.instances.entry(plan.name.clone()).or_insert(found);
         Ok(())
     }
 
@@ -201,7 +308,9 @@ impl Engine for ScriptedEngine {
 
     async fn remove(&self, name: &InstanceName) -> Result<(), EngineError> {
         self.call(Verb::Remove).await?;
-        self.state().instances.remove(name);
+        let mut state = self.state();
+        state.instances.remove(name);
+        state.image_of.remove(name);
         Ok(())
     }
 
@@ -219,5 +328,17 @@ impl Engine for ScriptedEngine {
     /// that passes with this engine passes with a daemon that drops events.
     fn watch(&self, _labels: &[(String, String)]) -> BoxStream<'static, EngineEvent> {
         stream::pending().boxed()
+    }
+}
+
+fn built(order: &BuildOrder) -> HeldImage {
+    let layer = |id: &str| Layer { id: id.to_owned(), size: IMAGE_SIZE / 2 };
+    HeldImage {
+        tag: order.tag.clone(),
+        labels: order.labels.clone(),
+        size: IMAGE_SIZE,
+        created_at: None,
+        used: false,
+        layers: vec![layer("base"), layer(&order.tag)],
     }
 }

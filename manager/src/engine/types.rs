@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 /// The name of an instance, which is its identity on a host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,6 +22,19 @@ pub struct HostFacts {
     pub engine: String,
     /// The machine's architecture as Debian calls it: `amd64`, `arm64`.
     pub architecture: String,
+    /// Whether a build's steps can keep what they download for the next build.
+    pub cache_mounts: CacheMounts,
+    /// Names of the runtimes that instances can be run by: `runc`, `sysbox-runc`, …
+    pub runtimes: Vec<String>,
+}
+
+/// Whether a build's steps can keep what they download for the next build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheMounts {
+    /// They can, outside of the image.
+    Yes,
+    /// They cannot: what was downloaded has to be removed by the step that did.
+    No,
 }
 
 /// About an image that the host has.
@@ -32,6 +46,50 @@ pub struct ImageFacts {
     pub size: u64,
 }
 
+/// An image that the host has, as it is looked at when images are collected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldImage {
+    /// Its name.
+    pub tag: String,
+    /// What was written on it when it was built.
+    pub labels: BTreeMap<String, String>,
+    /// Bytes, those shared with other images included.
+    pub size: u64,
+    /// When it was built.
+    pub created_at: Option<Timestamp>,
+    /// Whether an instance uses it, running or not, of this installation or not.
+    pub used: bool,
+    /// What it consists of, the lowest first.
+    pub layers: Vec<Layer>,
+}
+
+/// A layer of an image. Two images share it when both have one of this id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// Names the layer with all those below it.
+    pub id: String,
+    /// Its own bytes.
+    pub size: u64,
+}
+
+/// The disk on which an engine keeps its images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// Bytes that may still be written.
+    pub free: u64,
+    /// Bytes in all.
+    pub total: u64,
+}
+
+/// Whether something is only counted, or done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pruning {
+    /// Counted.
+    Count,
+    /// Done.
+    Remove,
+}
+
 /// An image to build.
 #[derive(Clone, Debug)]
 pub struct BuildOrder {
@@ -41,6 +99,8 @@ pub struct BuildOrder {
     pub context: Vec<u8>,
     /// Labels that it is to carry.
     pub labels: BTreeMap<String, String>,
+    /// A step that prints nothing for this long hangs, and the build is ended.
+    pub silence: Duration,
 }
 
 /// A sign of progress.
@@ -89,6 +149,12 @@ pub enum EngineError {
         /// What it says.
         reason: String,
     },
+    /// The image of an instance is not there, or not any more.
+    #[error("image {tag} is not on this host; it must be built again")]
+    NoImage {
+        /// The image's tag.
+        tag: String,
+    },
 }
 
 /// An instance to make.
@@ -106,6 +172,33 @@ pub struct InstancePlan {
     pub quotas: Quotas,
     /// Seconds that it has to end after it was asked to.
     pub stop_grace_seconds: i64,
+    /// What runs beside it, if anything does.
+    pub companion: Option<CompanionPlan>,
+}
+
+/// An instance beside an instance: of the same image and on the same network address, with rights
+/// that the instance itself does not have. It is made, started, stopped and removed with it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CompanionPlan {
+    /// Its first process, which runs as root.
+    pub command: Vec<String>,
+    /// A folder that both see. The companion is ready when a file of this name is in it.
+    pub shared: String,
+    /// The file in [`Self::shared`] that shows that it is ready.
+    pub ready: String,
+    /// A folder that only the companion sees, on a file system that images can be kept on.
+    pub state: String,
+    /// What keeps it from the host.
+    pub confinement: Confinement,
+}
+
+/// What keeps a companion from the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Confinement {
+    /// Nothing but good behaviour: it has all rights that the host's root has.
+    Privileged,
+    /// A runtime that gives it rights in a world of its own, such as `sysbox-runc`.
+    Runtime(String),
 }
 
 /// What an instance may use; none: as much as there is.
@@ -172,7 +265,9 @@ impl From<&EngineError> for worker_protocol::Problem {
     fn from(error: &EngineError) -> Self {
         let kind = match error {
             EngineError::Unavailable { .. } => worker_protocol::ErrorKind::EngineUnavailable,
-            EngineError::Refused { .. } => worker_protocol::ErrorKind::StartFailed,
+            EngineError::Refused { .. } | EngineError::NoImage { .. } => {
+                worker_protocol::ErrorKind::StartFailed
+            }
         };
         Self::new(kind, error.to_string())
     }

@@ -13,16 +13,13 @@ use super::build_log::BuildLog;
 use super::connection::DockerEngine;
 use crate::engine::{BuildError, BuildOrder, BuildStep, ImageFacts};
 
-/// A step that prints nothing for this long hangs: package managers and compilers print more often.
-const SILENCE: Duration = Duration::from_secs(600);
-
 /// How a build's output ended.
 enum Ending {
     /// As it should, or by a connection that broke: an image may be there.
     Closed(Option<Error>),
     /// The daemon says that it failed.
     Failed(String),
-    /// Nothing came for [`SILENCE`].
+    /// Nothing came for as long as is allowed.
     Silent,
 }
 
@@ -33,16 +30,15 @@ impl DockerEngine {
         order: BuildOrder,
         progress: &(dyn Fn(BuildStep) + Send + Sync),
     ) -> Result<ImageFacts, BuildError> {
-        let client = self.patient_client(SILENCE).await?;
+        let silence = order.silence;
+        let client = self.patient_client(silence).await?;
         let mut log = BuildLog::default();
         let stream =
             client.build_image(options(&order), None, Some(body_full(order.context.into())));
-        let ending = follow(stream, &mut log, progress).await;
+        let ending = follow(stream, silence, &mut log, progress).await;
         let reason = match ending {
             Ending::Failed(said) => log.reason(&said),
-            Ending::Silent => {
-                log.reason(&format!("no output for {} minutes", SILENCE.as_secs() / 60))
-            }
+            Ending::Silent => log.reason(&format!("no output for {} s", silence.as_secs())),
             // A stream may break at its very end: the image decides.
             Ending::Closed(broke) => match (self.inspect_image(&order.tag).await?, broke) {
                 (Some(image), _) => return Ok(image),
@@ -62,12 +58,13 @@ fn options(order: &BuildOrder) -> BuildImageOptions {
 
 async fn follow(
     stream: impl Stream<Item = Result<BuildInfo, Error>>,
+    silence: Duration,
     log: &mut BuildLog,
     progress: &(dyn Fn(BuildStep) + Send + Sync),
 ) -> Ending {
     let mut stream = std::pin::pin!(stream);
     loop {
-        match timeout(SILENCE, stream.next()).await {
+        match timeout(silence, stream.next()).await {
             Err(_) | Ok(Some(Err(Error::RequestTimeoutError))) => return Ending::Silent,
             Ok(None) => return Ending::Closed(None),
             Ok(Some(Ok(item))) => {

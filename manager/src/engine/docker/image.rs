@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::connection::{DockerEngine, refused, unless};
-use crate::engine::{EngineError, HostFacts, ImageFacts};
+use crate::engine::{CacheMounts, EngineError, HostFacts, ImageFacts};
 
 /// A pull that says nothing for this long has no registry to talk to.
 const PULL_SILENCE: Duration = Duration::from_secs(60);
@@ -19,6 +19,8 @@ impl DockerEngine {
         Ok(HostFacts {
             engine: format!("docker {}", version.version.unwrap_or_default()),
             architecture: debian_architecture(&version.arch.unwrap_or_default()).to_owned(),
+            cache_mounts: CacheMounts::No,
+            runtimes: Vec::new(),
         })
     }
 

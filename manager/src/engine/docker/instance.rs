@@ -25,11 +25,9 @@ impl DockerEngine {
         let Err(error) = created else { return Ok(()) };
         match status(&error) {
             Some(409) => self.accept_existing(plan).await,
-            Some(404) if self.inspect_image(&plan.image).await?.is_none() => Err(refused(
-                "create",
-                &plan.name,
-                format!("image {} is not on this host; it must be built again", plan.image),
-            )),
+            Some(404) if self.inspect_image(&plan.image).await?.is_none() => {
+                Err(EngineError::NoImage { tag: plan.image.clone() })
+            }
             _ => Err(self.failed("create", &plan.name, error)),
         }
     }

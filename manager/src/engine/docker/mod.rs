@@ -7,6 +7,7 @@
 
 mod build;
 mod build_log;
+mod collect;
 mod connection;
 mod found;
 mod image;

@@ -1,13 +1,14 @@
 //! The seam's verbs, each in a file of its own.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use std::time::Duration;
 
 use super::DockerEngine;
 use crate::engine::{
-    BuildError, BuildOrder, BuildStep, Engine, EngineError, EngineEvent, Found, HostFacts,
-    ImageFacts, InstanceName, InstancePlan,
+    BuildError, BuildOrder, BuildStep, Disk, Engine, EngineError, EngineEvent, Found, HeldImage,
+    HostFacts, ImageFacts, InstanceName, InstancePlan, Pruning,
 };
 
 #[async_trait]
@@ -34,6 +35,40 @@ impl Engine for DockerEngine {
 
     async fn remove_image(&self, tag: &str) -> Result<(), EngineError> {
         self.untag(tag).await
+    }
+
+    async fn images(&self, labels: &[(String, String)]) -> Result<Vec<HeldImage>, EngineError> {
+        self.list_images(labels).await
+    }
+
+    async fn disk(&self) -> Result<Option<Disk>, EngineError> {
+        self.image_disk().await
+    }
+
+    async fn prune_cache(
+        &self,
+        older_than: Duration,
+        pruning: Pruning,
+    ) -> Result<u64, EngineError> {
+        self.prune_build_cache(older_than, pruning).await
+    }
+
+    async fn save_images(
+        &self,
+        tags: &[String],
+    ) -> Result<BoxStream<'static, Result<Bytes, EngineError>>, EngineError> {
+        self.save(tags).await
+    }
+
+    async fn load_images(
+        &self,
+        archive: BoxStream<'static, Result<Bytes, std::io::Error>>,
+    ) -> Result<(), EngineError> {
+        self.load(archive).await
+    }
+
+    async fn tag_image(&self, tag: &str, second: &str) -> Result<(), EngineError> {
+        self.add_tag(tag, second).await
     }
 
     async fn ensure_network(&self, name: &str) -> Result<(), EngineError> {
