@@ -3,12 +3,16 @@
 //!
 //! Reading order: [`template`] is one file, `source` is where files come from; [`catalogue`] is
 //! all of them, checked; [`spec`] is what one worker needs, and renders to a Dockerfile, a build
-//! context and a hash.
+//! context and a hash. `wish` is how people name it. [`collect`] judges which of the images that
+//! were built go again.
 
 pub mod catalogue;
+pub mod collect;
 mod source;
 pub mod spec;
 pub mod template;
+mod wish;
 
 pub use catalogue::{AgentTemplate, Catalogue, CatalogueError, Module};
 pub use spec::{ContextFile, ImageHash, ImageSpec, Rendered};
+pub use wish::ImageWish;

@@ -75,6 +75,19 @@ impl ImageHash {
         &self.0
     }
 
+    /// Reads a hash; none, when it is none.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        (text.len() == 64 && text.bytes().all(digit)).then(|| Self(text.to_owned()))
+    }
+
+    /// The hash in an image's name.
+    #[must_use]
+    pub fn of_tag(tag: &str) -> Option<Self> {
+        tag.rsplit_once(':').and_then(|(_, hash)| Self::parse(hash))
+    }
+
     /// The image's name in an engine.
     #[must_use]
     pub fn tag(&self, repository: &str) -> String {
