@@ -4,7 +4,7 @@
 //! makes a second delivery harmless.
 
 use serde_json::{Map, Value, json};
-use worker_protocol::command::Force;
+use worker_protocol::command::{DryRun, Force};
 use worker_protocol::create::Restart;
 use worker_protocol::{AgentProtocol, Command, Create, ErrorKind, Problem, Status, WorkerId};
 
@@ -33,6 +33,8 @@ pub enum Enactment {
     Delete(WorkerId, Force),
     /// Tell a worker's record.
     Tell(WorkerId),
+    /// Collect images.
+    Collect(DryRun),
 }
 
 /// What the record of the worker in question says.
@@ -65,6 +67,7 @@ pub fn decide(world: &World, catalogue: &Catalogue, question: &Question<'_>) -> 
         }
         (Command::Delete { force, .. }, Some(id)) => decide_delete(world, question, id, *force),
         (Command::Status { .. }, Some(id)) => Decision::Enact(Enactment::Tell(id)),
+        (Command::Gc { dry_run }, _) => Decision::Enact(Enactment::Collect(*dry_run)),
         (Command::Ping, _) => Decision::AlreadySo(about_this_manager(world)),
         (_, None) => Decision::Refuse(Problem::new(
             ErrorKind::Internal,
@@ -166,7 +169,7 @@ fn about_this_manager(world: &World) -> Map<String, Value> {
             "starting": starting,
             "running": running,
             "ended": ended,
-            "builds": world.builds.len(),
+            "builds": world.builds.count(),
         },
     });
     content.as_object().cloned().unwrap_or_default()

@@ -7,8 +7,8 @@ use worker_protocol::{ErrorKind, Problem, WorkerId};
 use super::Hands;
 use super::boot::boot;
 use crate::chain::chain;
-use crate::driver::{Launch, LaunchOrder};
-use crate::engine::{InstanceName, InstancePlan, InstanceState, Quotas};
+use crate::driver::{Launch, LaunchError, LaunchOrder};
+use crate::engine::{EngineError, InstanceName, InstancePlan, InstanceState, Quotas};
 use crate::label::Known;
 use crate::store::{Admission, StoreError};
 use crate::world::Origin;
@@ -24,12 +24,12 @@ pub(super) async fn launch(
     hands: &Hands,
     id: WorkerId,
     order: LaunchOrder,
-) -> Result<Launch, Problem> {
+) -> Result<Launch, LaunchError> {
     let engine = &hands.engine;
     let name = hands.name(id);
     let agent = hands.catalogue.agent(order.spec.agent_type)?;
     if order.origin == Origin::Resumed && !clear_the_way(hands, id, &name).await? {
-        return first_pulse(hands, id, &name).await;
+        return Ok(first_pulse(hands, id, &name).await?);
     }
     let open = hands.store.open_worker(id, &hands.settings.workers_redis_url);
     let network = engine.ensure_network(&hands.settings.network);
@@ -39,9 +39,18 @@ pub(super) async fn launch(
     let admission = open.admission.clone();
     let boot = boot(hands, id, &order.spec, agent, open)?;
     let plan = plan(hands, id, order, &admission);
-    engine.create(&plan).await.map_err(|error| Problem::from(&error))?;
+    engine.create(&plan).await.map_err(|error| match error {
+        EngineError::NoImage { .. } => LaunchError::NoImage(Problem::from(&error)),
+        error => LaunchError::Failed(Problem::from(&error)),
+    })?;
     engine.start(&name, &boot).await.map_err(|error| Problem::from(&error))?;
-    first_pulse(hands, id, &name).await
+    Ok(first_pulse(hands, id, &name).await?)
+}
+
+impl From<Problem> for LaunchError {
+    fn from(problem: Problem) -> Self {
+        Self::Failed(problem)
+    }
 }
 
 /// Takes away what an earlier manager began; not, when it got as far as a wrapper that lives. An

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::ConfigError;
+use super::{ConfigError, RawGc};
 
 /// The file's name in the working directory, and below the user's configuration directory.
 const FILE: &str = "worker-manager.toml";
@@ -54,6 +54,13 @@ pub struct RawConfig {
     pub log_format: Option<String>,
     /// Which messages are logged, in the notation of `tracing`: `info`, `worker_manager=debug`.
     pub log: Option<String>,
+    /// How long an engine that goes away in the middle of a build is waited for: `60s`.
+    pub engine_patience: Option<String>,
+    /// Images that are built before anybody asks for them: `CLAUDE+GIT`. In the environment with
+    /// blanks between them.
+    pub prebuild: Vec<String>,
+    /// When images are removed.
+    pub gc: RawGc,
     /// Limits of a worker that names none itself.
     pub limits: RawLimits,
     /// Environment variables for agents, by the name that a template lists under `credentials`.
@@ -127,6 +134,10 @@ impl RawConfig {
         text(&mut self.keep_records, "WORKER_KEEP_RECORDS");
         text(&mut self.stop_grace, "WORKER_STOP_GRACE");
         text(&mut self.build_silence, "WORKER_BUILD_SILENCE");
+        text(&mut self.engine_patience, "WORKER_ENGINE_PATIENCE");
+        if let Some(images) = env("WORKER_PREBUILD") {
+            self.prebuild = images.split_whitespace().map(str::to_owned).collect();
+        }
         text(&mut self.log_format, "WORKER_LOG_FORMAT");
         text(&mut self.log, "WORKER_LOG");
         let path = |slot: &mut Option<PathBuf>, name: &str| {

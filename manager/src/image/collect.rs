@@ -66,7 +66,7 @@ pub struct Inventory {
 /// What keeps an image, beside the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shield {
-    /// A worker that is being made needs it.
+    /// A worker that runs or is being made needs it.
     Wanted,
     /// It is built in advance.
     Prebuilt,
@@ -136,7 +136,7 @@ fn shield(
         return Some("a worker uses it".to_owned());
     }
     match shields.get(&image.hash) {
-        Some(Shield::Wanted) => return Some("a worker that is being made needs it".to_owned()),
+        Some(Shield::Wanted) => return Some("a worker needs it".to_owned()),
         Some(Shield::Prebuilt) => return Some("it is in the list of prebuilt images".to_owned()),
         None => {}
     }

@@ -70,15 +70,21 @@ impl Stage {
 
     /// A manager of the namespace `t`.
     pub(crate) fn manager(&self) -> Manager {
+        self.manager_with(|_| ())
+    }
+
+    /// One that is configured otherwise.
+    pub(crate) fn manager_with(&self, configure: impl FnOnce(&mut RawConfig)) -> Manager {
         let wrapper = self.folder.path().join("worker-wrapper");
         std::fs::write(&wrapper, "a wrapper").unwrap();
-        let raw = RawConfig {
+        let mut raw = RawConfig {
             redis_url: Some(format!("redis+unix://{}/redis.sock", self.folder.path().display())),
             worker_redis_url: Some("redis://redis.invalid:6379/0".to_owned()),
             namespace: Some("t".to_owned()),
             wrapper: Some(wrapper),
             ..RawConfig::default()
         };
+        configure(&mut raw);
         let settings = Settings::check(raw, Path::new("/none")).unwrap();
         let url = settings.redis_url.reveal();
         let store = Store::open(url, settings.keys.clone(), settings.retention.clone()).unwrap();
