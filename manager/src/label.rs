@@ -19,10 +19,10 @@ pub const IMAGE: &str = "io.worker-manager.image";
 pub const BUILD: &str = "io.worker-manager.build";
 /// What stands there: the templates' frame writes the same.
 pub const BUILD_MARK: &str = "1";
-/// Of an image: its agent.
-pub const AGENT: &str = "io.worker-manager.agent";
-/// Of an image: its modules, between commas.
-pub const MODULES: &str = "io.worker-manager.modules";
+/// Of an image: agent and modules, as people write them.
+pub const HOLDS: &str = "io.worker-manager.holds";
+/// Of an image: what it builds on, by name.
+pub const BASE: &str = "io.worker-manager.base";
 /// What lets the worker's Redis user in again.
 const ADMISSION: &str = "io.worker-manager.admission";
 /// The wish without secrets and without long texts.

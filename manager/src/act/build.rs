@@ -50,13 +50,13 @@ pub async fn build(
 
 async fn order(hands: &Hands, job: &BuildJob) -> Result<BuildOrder, BuildError> {
     let namespace = hands.store.keys().namespace();
-    let modules: Vec<_> = job.wish.modules.iter().map(|module| module.as_str()).collect();
+    let base = job.wish.base_image.as_ref().unwrap_or(&hands.settings.base_image);
     let labels = [
         (label::NAMESPACE, namespace.to_owned()),
         (label::BUILD, label::BUILD_MARK.to_owned()),
         (label::IMAGE, job.hash.to_string()),
-        (label::AGENT, job.wish.agent.to_string()),
-        (label::MODULES, modules.join(",")),
+        (label::HOLDS, job.wish.to_string()),
+        (label::BASE, base.clone()),
     ];
     Ok(BuildOrder {
         tag: job.hash.tag(namespace),

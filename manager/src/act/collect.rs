@@ -48,14 +48,11 @@ fn own(namespace: &str, image: HeldImage) -> Option<(ImageHash, HeldImage)> {
 
 fn stored(last_used: Timestamp, hash: ImageHash, image: HeldImage) -> Stored {
     let text = |name: &str| image.labels.get(name).cloned().unwrap_or_default();
-    let mut holds = text(label::AGENT);
-    for module in text(label::MODULES).split(',').filter(|module| !module.is_empty()) {
-        holds = format!("{holds}+{module}");
-    }
     Stored {
         hash,
         tag: image.tag,
-        holds,
+        holds: text(label::HOLDS),
+        base: text(label::BASE),
         size: image.size,
         layers: image.layers,
         built_at: image.created_at,

@@ -184,6 +184,7 @@ impl Play {
                 tag: hash.tag("worker"),
                 hash,
                 holds: word.to_owned(),
+                base: "debian".to_owned(),
                 size: 5,
                 layers: Vec::new(),
                 built_at: None,

@@ -36,8 +36,10 @@ pub struct Stored {
     pub hash: ImageHash,
     /// Its name on the engine.
     pub tag: String,
-    /// Agent and modules, for people.
+    /// Agent, modules, and base image where it is the caller's, as [`super::ImageWish`] is written.
     pub holds: String,
+    /// The name of what it builds on.
+    pub base: String,
     /// Bytes, shared ones included.
     pub size: u64,
     /// What it consists of.

@@ -32,6 +32,7 @@ fn image(n: u64, unused: Duration) -> Stored {
         tag: hash.tag("worker"),
         hash,
         holds: "CUSTOM".to_owned(),
+        base: "debian".to_owned(),
         size: 110,
         layers: vec![layer("base".to_owned(), 100), layer(format!("own {n}"), 10)],
         built_at: Some(last_used),
