@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::build::{builds, unique};
-use worker_tests::harness::{Engine, Installation, Options, PrivateEngine, Reply, Templates};
+use worker_tests::harness::{Installation, Options, PrivateEngine, Reply, Templates};
 
 const CREATE: &[(&str, &str)] = &[
     ("command", "create"),
@@ -103,10 +103,11 @@ fn a_full_disk_is_named_and_what_fits_is_built_after_it() {
 #[test]
 fn a_build_is_made_again_when_the_engine_was_killed_in_the_middle_of_it() {
     let mut engine = PrivateEngine::start();
-    let templates = Templates::quick().module("SLOW", "echo begun; sleep 5; echo ended");
+    let (command, mark) = unique("sleep 5");
+    let templates = Templates::quick().module("SLOW", &command);
     let it = Installation::start_with(Options::default().engine(&engine).templates(&templates));
     let request = it.send(&wanting("SLOW"));
-    wait_for_line(&it, "begun");
+    wait_for_step(&it, &mark);
     engine.kill();
     assert!(it.command(&[("command", "ping")]).is_ok(), "others are served meanwhile");
     engine.restart();
@@ -119,11 +120,12 @@ fn a_build_is_made_again_when_the_engine_was_killed_in_the_middle_of_it() {
 #[test]
 fn an_engine_that_does_not_come_back_during_a_build_is_named() {
     let mut engine = PrivateEngine::start();
-    let templates = Templates::quick().module("SLOW", "echo begun; sleep 600");
+    let (command, mark) = unique("sleep 600");
+    let templates = Templates::quick().module("SLOW", &command);
     let options = Options::default().engine(&engine).templates(&templates);
     let it = Installation::start_with(options.set("WORKER_ENGINE_PATIENCE", "2s"));
     let request = it.send(&wanting("SLOW"));
-    wait_for_line(&it, "begun");
+    wait_for_step(&it, &mark);
     engine.kill();
     let reply = it.reply(&request);
     let message = refusal(&reply, "engine_unavailable");
@@ -133,11 +135,14 @@ fn an_engine_that_does_not_come_back_during_a_build_is_named() {
     assert!(it.command(&[("command", "ping")]).is_ok());
 }
 
-fn wait_for_line(it: &Installation, line: &str) {
-    it.soon(&format!("the build's line {line:?}"), || {
-        let mut events = it.events().into_iter();
-        events.find(|event| event.kind() == "build" && event.get("line") == line)
-    });
+/// Waits until the build is at the step with this mark.
+fn wait_for_step(it: &Installation, mark: &str) {
+    it.soon("the build's step", || (it.engine.containers_with(mark) == 1).then_some(()));
+}
+
+/// Waits until nothing is left of a step.
+fn wait_for_end_of_step(it: &Installation, mark: &str) {
+    it.soon("the end of the build", || (it.engine.containers_with(mark) == 0).then_some(()));
 }
 
 #[test]
@@ -172,16 +177,14 @@ fn a_build_step_that_says_nothing_for_too_long_is_ended() {
     let (what, lines) = failure(&it.command(&wanting("SILENT")));
     assert!(what.starts_with("step ") && what.contains("no output for 3 s"), "{what}");
     assert_eq!(lines.lines().last(), Some("begun"), "{lines}");
-    it.soon("the end of the build", || {
-        (Engine::default().containers_with(&mark) == 0).then_some(())
-    });
+    wait_for_end_of_step(&it, &mark);
     assert_nothing_left(&it);
 }
 
 #[test]
 fn a_build_that_waits_its_turn_and_is_given_up_never_begins() {
-    let (first, first_mark) = unique("echo begun; sleep 600");
-    let (second, second_mark) = unique("echo begun");
+    let (first, first_mark) = unique("sleep 600");
+    let (second, second_mark) = unique("true");
     let templates = Templates::quick().module("FIRST", &first).module("SECOND", &second);
     let options = Options::default().templates(&templates).set("WORKER_BUILDS", "1");
     let it = Installation::start_with(options);
@@ -195,16 +198,15 @@ fn a_build_that_waits_its_turn_and_is_given_up_never_begins() {
         });
         (request, id)
     });
-    wait_for_line(&it, "begun");
+    wait_for_step(&it, &first_mark);
     for (request, id) in [waiter, holder] {
         assert!(it.command(&[("command", "delete"), ("worker_id", &id)]).is_ok());
         assert_eq!(it.reply(&request).get("error"), "refused");
     }
-    it.soon("the end of the build", || {
-        let marks = [&first_mark, &second_mark].map(|mark| Engine::default().containers_with(mark));
-        (marks == [0, 0]).then_some(())
-    });
-    let images: BTreeSet<_> = it.events().iter().map(|e| e.get("image").to_owned()).collect();
-    assert_eq!(images.iter().filter(|image| !image.is_empty()).count(), 1, "one began: {images:?}");
+    wait_for_end_of_step(&it, &first_mark);
+    wait_for_end_of_step(&it, &second_mark);
+    let begun: BTreeSet<_> =
+        it.events().iter().map(|event| event.get("image").to_owned()).collect();
+    assert_eq!(begun.iter().filter(|image| !image.is_empty()).count(), 1, "one began: {begun:?}");
     assert_nothing_left(&it);
 }

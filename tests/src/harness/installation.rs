@@ -10,9 +10,7 @@ use tokio::runtime::Runtime;
 use uuid::Uuid;
 
 use super::database::Redis;
-use super::{
-    Engine, Entry, Environment, PrivateEngine, Program, Reply, Templates, Worker, until,
-};
+use super::{Engine, Entry, Environment, PrivateEngine, Program, Reply, Templates, Worker, until};
 
 /// What takes milliseconds on an idle machine and seconds on a busy one.
 const SOON: Duration = Duration::from_secs(60);

@@ -75,9 +75,7 @@ impl PrivateEngine {
     fn join(&mut self) {
         let inside = self.first_process.id().to_string();
         let name = self.name.clone();
-        must(ip(&[
-            "link", "add", &name, "type", "veth", "peer", "name", "eth0", "netns", &inside,
-        ]));
+        must(ip(&["link", "add", &name, "type", "veth", "peer", "name", "eth0", "netns", &inside]));
         must(ip(&["link", "set", &name, "up"]));
         let address = free_address(&name);
         let order = format!("join {address} {}", self.environment.host_address());
@@ -203,7 +201,8 @@ fn free_address(device: &str) -> String {
 
 fn ip(arguments: &[&str]) -> Result<(), String> {
     let output = Command::new("ip").args(arguments).output();
-    let output = output.unwrap_or_else(|error| panic!("failed to run ip: {error}; run `make test`"));
+    let output =
+        output.unwrap_or_else(|error| panic!("failed to run ip: {error}; run `make test`"));
     if output.status.success() {
         return Ok(());
     }
