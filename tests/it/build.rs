@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use worker_tests::harness::{Installation, Options, Templates, Worker, docker};
+use worker_tests::harness::{Engine, Installation, Options, Templates, Worker, docker};
 
 /// A build that outlasts the test.
 const LONG: &str = "echo begun; sleep 600";
@@ -21,14 +21,13 @@ fn create<'a>(it: &'a Installation, module: &str) -> Worker<'a> {
 
 /// A shell line that no other build has, so that its layer is never in the cache, and its
 /// container is known by it.
-fn unique(command: &str) -> (String, String) {
+pub(crate) fn unique(command: &str) -> (String, String) {
     let mark = format!("mark-{}", uuid::Uuid::new_v4().simple());
     (format!(": {mark}; {command}"), mark)
 }
 
 fn containers_of_build(mark: &str) -> usize {
-    let commands = docker(&["ps", "--all", "--no-trunc", "--format", "{{.Command}}"]);
-    commands.lines().filter(|line| line.contains(mark)).count()
+    Engine::default().containers_with(mark)
 }
 
 #[test]
@@ -76,7 +75,7 @@ fn a_build_that_others_wait_for_goes_on_when_one_of_them_is_deleted() {
     assert_eq!(builds(&it, "built"), 1);
 }
 
-fn builds(it: &Installation, status: &str) -> usize {
+pub(crate) fn builds(it: &Installation, status: &str) -> usize {
     it.events().iter().filter(|e| e.kind() == "build" && e.get("status") == status).count()
 }
 

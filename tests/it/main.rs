@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod build;
+mod build_faults;
 mod claude;
 mod headless;
 mod idempotency;
@@ -13,7 +14,9 @@ mod isolation;
 mod lifecycle;
 mod lines;
 mod mend;
+mod offline;
 mod outage;
+mod private_engine;
 mod readme;
 mod recovery;
 mod secrets;

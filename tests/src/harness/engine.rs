@@ -1,46 +1,84 @@
-//! The engine, asked by its own command line.
+//! An engine, asked by its own command line.
 
 use std::process::{Command, Output};
 
 use super::Environment;
 
-/// What `docker` printed; empty lines and a failure give nothing.
+/// The machine's engine, or one of a test's own.
+#[derive(Clone, Debug, Default)]
+pub struct Engine {
+    host: Option<String>,
+}
+
+/// What `docker` printed about the machine's engine; empty lines and a failure give nothing.
 pub fn docker(arguments: &[&str]) -> String {
-    let output = run(arguments);
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    Engine::default().ask(arguments)
 }
 
-/// Runs `docker`.
-pub(super) fn run(arguments: &[&str]) -> Output {
-    let output = Command::new("docker").args(arguments).output();
-    output.unwrap_or_else(|error| panic!("failed to run docker: {error}; run `make test`"))
-}
-
-/// The engine answers, or the test cannot be.
-pub(super) fn require(environment: &Environment) {
-    let output = run(&["version", "--format", "{{.Server.Version}}"]);
-    let host = environment.docker_host.as_deref().unwrap_or("the usual socket");
-    assert!(output.status.success(), "no Docker engine answers at {host}; run `make test`");
-}
-
-/// Ids of the containers of a namespace, running or not.
-pub(super) fn containers(namespace: &str) -> Vec<String> {
-    let label = format!("label=io.worker-manager.namespace={namespace}");
-    lines(&docker(&["ps", "--all", "--quiet", "--no-trunc", "--filter", &label]))
-}
-
-/// Tags of the images of a namespace.
-pub(super) fn images(namespace: &str) -> Vec<String> {
-    lines(&docker(&["images", namespace, "--format", "{{.Repository}}:{{.Tag}}"]))
-}
-
-/// Removes all that a namespace has. Layers stay: the next test builds on them.
-pub(super) fn clean(namespace: &str) {
-    for container in containers(namespace) {
-        run(&["rm", "--force", "--volumes", &container]);
+impl Engine {
+    /// The one at an address such as `unix:///run/engine.sock`.
+    pub fn at(host: &str) -> Self {
+        Self { host: Some(host.to_owned()) }
     }
-    for image in images(namespace) {
-        run(&["rmi", "--no-prune", &image]);
+
+    /// What `docker` printed; empty lines and a failure give nothing.
+    pub fn ask(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// Runs `docker`.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        let output = self.command(arguments).output();
+        output.unwrap_or_else(|error| panic!("failed to run docker: {error}; run `make test`"))
+    }
+
+    /// `docker`, to be run.
+    pub(super) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("docker");
+        if let Some(host) = &self.host {
+            command.args(["--host", host]);
+        }
+        command.args(arguments);
+        command
+    }
+
+    /// Whether it answers.
+    pub fn answers(&self) -> bool {
+        self.run(&["version", "--format", "{{.Server.Version}}"]).status.success()
+    }
+
+    /// The machine's engine answers, or the test cannot be.
+    pub(super) fn require(&self, environment: &Environment) {
+        let host = environment.docker_host.as_deref().unwrap_or("the usual socket");
+        assert!(self.answers(), "no Docker engine answers at {host}; run `make test`");
+    }
+
+    /// Ids of the containers of a namespace, running or not.
+    pub(super) fn containers(&self, namespace: &str) -> Vec<String> {
+        let label = format!("label=io.worker-manager.namespace={namespace}");
+        lines(&self.ask(&["ps", "--all", "--quiet", "--no-trunc", "--filter", &label]))
+    }
+
+    /// Tags of the images of a namespace.
+    pub(super) fn images(&self, namespace: &str) -> Vec<String> {
+        lines(&self.ask(&["images", namespace, "--format", "{{.Repository}}:{{.Tag}}"]))
+    }
+
+    /// How many containers run this command, or ran it.
+    pub fn containers_with(&self, command: &str) -> usize {
+        let commands = self.ask(&["ps", "--all", "--no-trunc", "--format", "{{.Command}}"]);
+        commands.lines().filter(|line| line.contains(command)).count()
+    }
+
+    /// Removes all that a namespace has. Layers stay: the next test builds on them.
+    pub(super) fn clean(&self, namespace: &str) {
+        for container in self.containers(namespace) {
+            self.run(&["rm", "--force", "--volumes", &container]);
+        }
+        for image in self.images(namespace) {
+            self.run(&["rmi", "--no-prune", &image]);
+        }
     }
 }
 

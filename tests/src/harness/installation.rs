@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use uuid::Uuid;
 
 use super::database::Redis;
-use super::{Entry, Environment, Program, Reply, Templates, Worker, engine, until};
+use super::{Engine, Entry, Environment, PrivateEngine, Program, Reply, Templates, Worker, until};
 
 /// What takes milliseconds on an idle machine and seconds on a busy one.
 const SOON: Duration = Duration::from_secs(60);
@@ -36,6 +36,16 @@ impl Options {
         self.set("WORKER_TEMPLATES", &templates.path().to_string_lossy())
     }
 
+    /// Gives it an engine of the test's own.
+    pub fn engine(self, engine: &PrivateEngine) -> Self {
+        self.set("DOCKER_HOST", &engine.host())
+    }
+
+    fn docker_host(&self) -> Option<&str> {
+        let mut hosts = self.variables.iter().filter(|(name, _)| name == "DOCKER_HOST");
+        hosts.next_back().map(|(_, host)| host.as_str())
+    }
+
     /// Starts no manager.
     pub fn without_manager(mut self) -> Self {
         self.no_manager = true;
@@ -51,6 +61,8 @@ pub struct Installation {
     pub namespace: String,
     /// A connection with all rights.
     pub redis: Redis,
+    /// The engine that it uses.
+    pub engine: Engine,
     variables: Vec<(String, String)>,
     manager: RefCell<Option<Program>>,
     model: Option<ScriptedModel>,
@@ -67,7 +79,8 @@ impl Installation {
     /// One that differs, ready.
     pub fn start_with(options: Options) -> Self {
         let environment = Environment::read();
-        engine::require(&environment);
+        let engine = options.docker_host().map_or_else(Engine::default, Engine::at);
+        Engine::default().require(&environment);
         let redis = Redis::connect(&environment.redis_url);
         let runtime = Runtime::new().expect("a runtime");
         let listen: SocketAddr =
@@ -81,6 +94,7 @@ impl Installation {
             environment,
             namespace,
             redis,
+            engine,
             variables,
             manager: RefCell::new(None),
             model: Some(model),
@@ -197,12 +211,12 @@ impl Installation {
 
     /// Containers of this installation, running or not.
     pub fn containers(&self) -> Vec<String> {
-        engine::containers(&self.namespace)
+        self.engine.containers(&self.namespace)
     }
 
     /// Images of this installation.
     pub fn images(&self) -> Vec<String> {
-        engine::images(&self.namespace)
+        self.engine.images(&self.namespace)
     }
 
     /// Redis users of this installation's workers.
@@ -255,7 +269,7 @@ impl Drop for Installation {
         if let Some(mut manager) = self.manager.borrow_mut().take() {
             manager.kill();
         }
-        engine::clean(&self.namespace);
+        self.engine.clean(&self.namespace);
         for user in self.users() {
             let _: i64 = self.redis.run(&["ACL", "DELUSER", &user]);
         }

@@ -2,7 +2,7 @@
 //!
 //! [`Installation`] is one `worker-manager serve` under a random namespace, with a scripted model
 //! beside it; dropping it takes away all that the namespace has on the engine and in Redis, also
-//! when the test failed. [`Worker`] is one worker as a client sees it. Everything is asked of Redis
+//! when the test failed. A [`PrivateEngine`] is for tests that break the engine. [`Worker`] is one worker as a client sees it. Everything is asked of Redis
 //! with the commands that `redis-cli` would send, and of the engine by its own command line, so
 //! that nothing of the programs under test judges itself.
 
@@ -13,18 +13,20 @@ mod environment;
 mod installation;
 mod manager;
 mod poll;
+mod private_engine;
 mod proxy;
 mod reply;
 mod templates;
 mod worker;
 
 pub use database::Redis;
-pub use engine::docker;
+pub use engine::{Engine, docker};
 pub use entry::Entry;
 pub use environment::Environment;
 pub use installation::{Installation, Options};
 pub use manager::{Finished, Program};
 pub use poll::until;
+pub use private_engine::PrivateEngine;
 pub use proxy::Proxy;
 pub use reply::Reply;
 pub use templates::Templates;

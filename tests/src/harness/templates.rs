@@ -3,6 +3,23 @@
 use std::path::Path;
 use tempfile::TempDir;
 
+/// The usual image without what takes time or the network: a build of it takes a second.
+const QUICK_FRAME: &str = r#"FROM {{base_image}} AS base
+RUN (getent passwd 1000 >/dev/null || useradd --uid 1000 --user-group --create-home worker) \
+ && install -d -o 1000 /workspace
+FROM base AS agent
+{{agent.body}}
+FROM base
+{{#each modules}}
+{{body}}
+{{/each}}
+COPY --from=agent /agent/ /
+COPY worker-wrapper /usr/libexec/worker-wrapper
+WORKDIR /workspace
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/usr/libexec/worker-wrapper"]
+"#;
+
 /// Exists as long as the test does.
 pub struct Templates {
     folder: TempDir,
@@ -14,6 +31,13 @@ impl Templates {
         let folder = TempDir::new().expect("a temporary folder");
         std::fs::create_dir(folder.path().join("modules")).expect("a folder for modules");
         Self { folder }
+    }
+
+    /// A folder with a frame that installs nothing, for agents and modules that need nothing.
+    pub fn quick() -> Self {
+        let templates = Self::empty();
+        std::fs::write(templates.folder.path().join("frame.hbs"), QUICK_FRAME).expect("a frame");
+        templates
     }
 
     /// Adds a module that runs `command` while the image is built.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Entry, Installation, Reply, docker};
+use super::{Entry, Installation, Reply};
 
 /// A worker of an installation.
 pub struct Worker<'a> {
@@ -118,7 +118,7 @@ impl<'a> Worker<'a> {
 
     /// What a shell line prints that root runs in its container.
     pub fn root(&self, line: &str) -> String {
-        docker(&["exec", &self.name(), "/bin/sh", "-c", line])
+        self.it.engine.ask(&["exec", &self.name(), "/bin/sh", "-c", line])
     }
 }
 

@@ -1,0 +1,50 @@
+# The first process of the namespaces that a private engine lives in. It does what
+# it is told on stdin, one line each, and answers each with a line. When stdin
+# ends, it ends too, and the kernel kills whatever else is left in here.
+#
+# Arguments: the engine's folder, its control group, and the size of its disk if
+# that is to be one of its own.
+set -u
+folder=$1 group=$2 size=${3:-}
+engine=''
+
+# Without the machine's own /run there is no containerd to be found but ours, and
+# no socket, lock or pid file to be shared.
+mount -t tmpfs tmpfs /run || exit
+mkdir -p /run/lock "$folder/data" || exit
+[ -z "$size" ] || mount -t tmpfs -o "size=$size" tmpfs "$folder/data" || exit
+
+# Whoever tries to reach the internet is to hear at once that there is none.
+echo 0 >/proc/sys/net/ipv4/icmp_ratelimit || exit
+
+join() {
+    ip link set lo up && ip address add "$1/32" dev eth0 && ip link set eth0 up &&
+        ip route add "$2/32" dev eth0 src "$1"
+}
+
+# What a killed daemon left would keep the next one from starting.
+start() {
+    rm -rf /run/docker.pid /run/docker/containerd "$folder/docker.sock"
+    dockerd --host "unix://$folder/docker.sock" --data-root "$folder/data" \
+        --cgroup-parent "/$group" --exec-opt native.cgroupdriver=cgroupfs \
+        --bip 10.213.0.1/24 --default-address-pool base=10.213.128.0/17,size=24 \
+        >>"$folder/engine.log" 2>&1 &
+    engine=$!
+}
+
+stop() {
+    kill -KILL "$engine"
+    wait "$engine"
+} 2>/dev/null
+
+echo ready
+while read -r order first second; do
+    case $order in
+        join) join "$first" "$second" && echo joined ;;
+        start) start && echo started ;;
+        kill)
+            stop
+            echo killed
+            ;;
+    esac
+done
