@@ -80,7 +80,7 @@ pub(crate) fn builds(it: &Installation, status: &str) -> usize {
 }
 
 #[test]
-fn ten_who_want_the_same_new_image_share_one_build() {
+fn twenty_who_want_the_same_new_image_share_one_build() {
     let (command, mark) = unique("echo begun");
     let templates = Templates::empty().module("NEW", &command);
     let it = Installation::start_with(Options::default().templates(&templates));
@@ -91,12 +91,12 @@ fn ten_who_want_the_same_new_image_share_one_build() {
         ("modules", "NEW"),
         ("wait", "running"),
     ];
-    let requests = it.redis.xadd_at_once(&it.key("commands"), &vec![fields; 10]);
+    let requests = it.redis.xadd_at_once(&it.key("commands"), &vec![fields; 20]);
     let replies: Vec<_> = requests.iter().map(|request| it.reply(request)).collect();
     assert!(replies.iter().all(|reply| reply.get("status") == "RUNNING"), "{replies:?}");
     let ids: BTreeSet<_> = replies.iter().map(|reply| reply.get("worker_id")).collect();
-    assert_eq!(ids.len(), 10, "ten workers");
-    assert_eq!(it.containers().len(), 10);
+    assert_eq!(ids.len(), 20, "twenty workers");
+    assert_eq!(it.containers().len(), 20);
     assert_eq!(builds(&it, "built"), 1, "one build");
     assert_eq!(it.images().len(), 1, "one image");
     assert_eq!(containers_of_build(&mark), 0);

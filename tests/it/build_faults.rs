@@ -151,19 +151,18 @@ fn a_hundred_who_want_what_cannot_be_built_share_one_build_and_its_reason() {
     let templates = Templates::quick().module("BROKEN", &command);
     let it = Installation::start_with(Options::default().templates(&templates));
     let requests = it.redis.xadd_at_once(&it.key("commands"), &vec![wanting("BROKEN"); 100]);
-    let replies: Vec<_> = requests.iter().map(|request| failure(&it.reply(request))).collect();
-    for (what, lines) in &replies {
-        assert!(what.starts_with("step ") && what.contains(&mark), "{what}");
+    for request in &requests {
+        // Who comes late in the crowd is told that it was a moment ago.
+        let (what, lines) = failure(&it.reply(request));
+        assert!(what.contains("step ") && what.contains(&mark), "{what}");
         assert_eq!(lines.lines().last(), Some("the disk is on fire"), "{lines}");
+        assert_eq!(it.replies(request).len(), 1);
     }
-    assert!(requests.iter().all(|request| it.replies(request).len() == 1));
     assert_eq!(builds(&it, "failed"), 1, "one build for all");
 
-    // Those who come a little later are told the same, and nothing is built for it.
-    for _ in 0..3 {
-        let message = refusal(&it.command(&wanting("BROKEN")), "build_failed");
-        assert!(message.contains("the disk is on fire"), "{message}");
-    }
+    let (what, lines) = failure(&it.command(&wanting("BROKEN")));
+    assert!(what.starts_with("this image failed to build ") && what.contains(&mark), "{what}");
+    assert_eq!(lines.lines().last(), Some("the disk is on fire"), "{lines}");
     assert_eq!(builds(&it, "failed"), 1, "the reason is remembered");
     assert_nothing_left(&it);
 }

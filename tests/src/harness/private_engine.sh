@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # The first process of the namespaces that a private engine lives in. It does what
 # it is told on stdin, one line each, and answers each with a line. When stdin
 # ends, it ends too, and the kernel kills whatever else is left in here.
