@@ -12,7 +12,7 @@ use worker_manager::chain::chain;
 use worker_manager::client::Client;
 use worker_manager::config::{Defaults, RawConfig, Settings};
 use worker_manager::engine::DockerEngine;
-use worker_manager::image::Catalogue;
+use worker_manager::image::{Catalogue, Offer};
 use worker_manager::run::{Ending, Print, Task, run};
 use worker_manager::serve::serve;
 use worker_manager::store::Store;
@@ -113,7 +113,7 @@ fn raw_config(arguments: &Arguments) -> Result<RawConfig, Error> {
 
 async fn serve_until_stopped(mut raw: RawConfig) -> Result<ExitCode, Error> {
     log(&raw)?;
-    let catalogue = Catalogue::load(raw.templates.as_deref())?;
+    let catalogue = Catalogue::load(raw.templates.as_deref(), &Offer::default())?;
     raw.take_credentials(
         catalogue.agents().flat_map(|a| a.head.credentials.iter().map(String::as_str)),
     );

@@ -27,8 +27,8 @@ pub async fn build(
         (label::IMAGE.to_owned(), hash.to_string()),
     ]);
     let silence = hands.settings.build_silence;
-    let order =
-        BuildOrder { tag: hash.tag(namespace), context: rendered.context(), labels, silence };
+    let context = rendered.context(hands.host().await?.cache_mounts);
+    let order = BuildOrder { tag: hash.tag(namespace), context, labels, silence };
     let shown = Mutex::new((0, None::<Instant>));
     let progress = |step: BuildStep| {
         if is_worth_showing(&shown, &step) {
