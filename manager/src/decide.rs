@@ -123,7 +123,7 @@ fn decide_delete(world: &World, question: &Question<'_>, id: WorkerId, force: Fo
 /// limit or a wish in silence.
 fn admit(create: &Create, catalogue: &Catalogue) -> Result<(), Problem> {
     let agent = catalogue.agent(create.agent_type)?;
-    catalogue.check_modules(&create.modules)?;
+    catalogue.check_modules(agent, &create.modules)?;
     let protocol = create.protocol.unwrap_or(agent.head.protocol);
     if !matches!(protocol, AgentProtocol::Claude | AgentProtocol::Lines) {
         return Err(not_yet(&format!("`protocol` {protocol}"), "`lines`"));

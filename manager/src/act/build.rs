@@ -60,7 +60,7 @@ async fn order(hands: &Hands, job: &BuildJob) -> Result<BuildOrder, BuildError> 
     ];
     Ok(BuildOrder {
         tag: job.hash.tag(namespace),
-        context: job.rendered.context(),
+        context: job.rendered.context(hands.host().await?.cache_mounts),
         labels: BTreeMap::from(labels.map(|(name, value)| (name.to_owned(), value))),
         silence: hands.settings.build_silence,
     })

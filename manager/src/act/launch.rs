@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
-use worker_protocol::{ErrorKind, Problem, WorkerId};
+use worker_protocol::{Create, ErrorKind, Problem, WorkerId};
 
 use super::Hands;
 use super::boot::boot;
 use crate::chain::chain;
 use crate::driver::{Launch, LaunchError, LaunchOrder};
-use crate::engine::{EngineError, InstanceName, InstancePlan, InstanceState, Quotas};
+use crate::engine::{
+    CompanionPlan, Confinement, EngineError, InstanceName, InstancePlan, InstanceState, Quotas,
+};
+use crate::image::{AgentTemplate, Companions};
 use crate::label::Known;
 use crate::store::{Admission, StoreError};
 use crate::world::Origin;
@@ -38,7 +41,8 @@ pub(super) async fn launch(
     network.map_err(|error| Problem::from(&error))?;
     let admission = open.admission.clone();
     let boot = boot(hands, id, &order.spec, agent, open)?;
-    let plan = plan(hands, id, order, &admission);
+    let companion = companion(hands, agent, &order.spec).await?;
+    let plan = InstancePlan { companion, ..plan(hands, id, order, &admission) };
     engine.create(&plan).await.map_err(|error| match error {
         EngineError::NoImage { .. } => LaunchError::NoImage(Problem::from(&error)),
         error => LaunchError::Failed(Problem::from(&error)),
@@ -51,6 +55,30 @@ impl From<Problem> for LaunchError {
     fn from(problem: Problem) -> Self {
         Self::Failed(problem)
     }
+}
+
+/// What runs beside the agent, as the operator wants it confined.
+async fn companion(
+    hands: &Hands,
+    agent: &AgentTemplate,
+    spec: &Create,
+) -> Result<Option<CompanionPlan>, Problem> {
+    let Some(companion) = hands.catalogue.companion(agent, &spec.modules) else { return Ok(None) };
+    let Companions::Allowed(confinement) = hands.catalogue.companions() else {
+        let why = "the operator does not allow an engine beside the worker any more";
+        return Err(Problem::refused(why));
+    };
+    if let Confinement::Runtime(runtime) = confinement {
+        let host = hands.host().await.map_err(|error| Problem::from(&error))?;
+        if !host.runtimes.contains(runtime) {
+            let (engine, known) = (&host.engine, host.runtimes.join(", "));
+            return Err(failed(format!(
+                "`docker` (WORKER_DOCKER) wants the runtime {runtime}, which {engine} does not have \
+                 (it has {known}): install it on the engine's machine"
+            )));
+        }
+    }
+    Ok(Some(companion.plan(confinement.clone())))
 }
 
 /// Takes away what an earlier manager began; not, when it got as far as a wrapper that lives. An

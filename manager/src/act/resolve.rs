@@ -6,7 +6,7 @@ use worker_protocol::{ErrorKind, Problem};
 use super::Hands;
 use crate::driver::Resolution;
 use crate::engine::EngineError;
-use crate::image::{ImageSpec, ImageWish, Rendered};
+use crate::image::{BaseOwner, ImageSpec, ImageWish, Rendered};
 use crate::world::{Image, Prebuild};
 
 pub(super) async fn resolve(hands: &Hands, wish: &ImageWish) -> Result<Resolution, Problem> {
@@ -20,14 +20,18 @@ pub(super) async fn resolve(hands: &Hands, wish: &ImageWish) -> Result<Resolutio
 /// What an image is made from, and so its name.
 pub async fn render(hands: &Hands, wish: &ImageWish) -> Result<Rendered, Problem> {
     let settings = &hands.settings;
-    hands.catalogue.check_modules(&wish.modules)?; // before a base image is fetched for nothing
+    let (base_image, base_owner) = match &wish.base_image {
+        Some(own) => (own, BaseOwner::Caller),
+        None => (&settings.base_image, BaseOwner::Operator),
+    };
     let base_identity =
-        hands.engine.base_identity(&settings.base_image).await.map_err(|error| no_image(&error))?;
+        hands.engine.base_identity(base_image).await.map_err(|error| no_image(&error))?;
     let host = hands.host().await.map_err(|error| no_image(&error))?;
     ImageSpec {
         agent: wish.agent,
         modules: wish.modules.clone(),
-        base_image: settings.base_image.clone(),
+        base_image: base_image.clone(),
+        base_owner,
         base_identity,
         architecture: host.architecture.clone(),
         ca_bundle: settings.ca_bundle.clone(),

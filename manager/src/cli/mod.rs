@@ -111,7 +111,7 @@ pub(crate) fn main(arguments: Arguments) -> ExitCode {
             Verb::Run(task) => run_task(raw, task).await,
             Verb::Ping => ping(raw).await,
             Verb::Modules => {
-                images::modules(&Catalogue::load(raw.templates.as_deref())?);
+                images::modules(&Catalogue::load(raw.templates.as_deref(), &raw.offer()?)?);
                 Ok(ExitCode::SUCCESS)
             }
             Verb::Gc { dry_run } => images::gc(&client(&raw)?, dry_run).await,
@@ -143,7 +143,7 @@ async fn serve_until_stopped(raw: RawConfig) -> Result<ExitCode, Error> {
 
 /// Everything that acts, as it is configured.
 fn hands(mut raw: RawConfig) -> Result<Hands, Error> {
-    let catalogue = Catalogue::load(raw.templates.as_deref())?;
+    let catalogue = Catalogue::load(raw.templates.as_deref(), &raw.offer()?)?;
     raw.take_credentials(
         catalogue.agents().flat_map(|a| a.head.credentials.iter().map(String::as_str)),
     );
@@ -152,7 +152,8 @@ fn hands(mut raw: RawConfig) -> Result<Hands, Error> {
     }
     let settings = Settings::check(raw, &std::env::current_exe()?)?;
     for wish in &settings.prebuild {
-        let known = catalogue.agent(wish.agent).and(catalogue.check_modules(&wish.modules));
+        let agent = catalogue.agent(wish.agent);
+        let known = agent.and_then(|agent| catalogue.check_modules(agent, &wish.modules));
         known.map_err(|problem| format!("prebuild: {wish}: {}", problem.message))?;
     }
     let (keys, keep) = (settings.keys.clone(), settings.retention.clone());

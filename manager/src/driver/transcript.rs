@@ -11,7 +11,7 @@ use super::*;
 use crate::decide::PriorRecord;
 use crate::engine::{End, InstanceName, InstanceState};
 use crate::image::collect::Stored;
-use crate::image::{ContextFile, ImageSpec};
+use crate::image::{BaseOwner, ContextFile, ImageSpec, Offer};
 use crate::label::Known;
 use crate::world::StepKind;
 
@@ -42,7 +42,7 @@ fn every_transcript_plays_as_it_is_written() {
 fn play(written: &str) -> String {
     let mut play = Play {
         world: World::default(),
-        catalogue: Catalogue::load(None).unwrap(),
+        catalogue: Catalogue::load(None, &Offer::default()).unwrap(),
         now: Timestamp::UNIX_EPOCH,
         asked_at: Timestamp::UNIX_EPOCH,
         builds: Vec::new(),
@@ -136,6 +136,7 @@ impl Play {
             agent: worker_protocol::AgentType::Custom,
             modules: std::collections::BTreeSet::new(),
             base_image: "base".into(),
+            base_owner: BaseOwner::Operator,
             base_identity: "sha256:0".into(),
             architecture: "amd64".into(),
             ca_bundle: None,

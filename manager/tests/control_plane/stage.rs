@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use worker_manager::act::Hands;
 use worker_manager::config::{RawConfig, Settings};
 use worker_manager::engine::{InstanceState, ScriptedEngine};
-use worker_manager::image::Catalogue;
+use worker_manager::image::{Catalogue, Offer};
 use worker_manager::serve::serve;
 use worker_manager::store::Store;
 use worker_protocol::{Boot, Pulse};
@@ -89,7 +89,8 @@ impl Stage {
         let url = settings.redis_url.reveal();
         let store = Store::open(url, settings.keys.clone(), settings.retention.clone()).unwrap();
         let engine: Arc<ScriptedEngine> = Arc::clone(&self.engine);
-        let hands = Hands::new(engine, store, Catalogue::load(None).unwrap(), settings);
+        let hands =
+            Hands::new(engine, store, Catalogue::load(None, &Offer::default()).unwrap(), settings);
         let stop = CancellationToken::new();
         let until_then = stop.clone();
         let task = tokio::spawn(async move { serve(hands, until_then).await.unwrap() });
