@@ -170,7 +170,8 @@ impl Rendered {
             archive.file(CA_BUNDLE, 0o644, file.bytes());
         }
         for (name, file) in &self.files {
-            archive.file(&format!("{FILES}{name}"), 0o755, file.bytes());
+            let mode = if file.bytes().starts_with(b"#!") { 0o755 } else { 0o644 };
+            archive.file(&format!("{FILES}{name}"), mode, file.bytes());
         }
         archive.folder(WORKSPACE);
         archive.file(WRAPPER, 0o755, self.wrapper.bytes());
