@@ -126,7 +126,10 @@ fn admit(create: &Create, catalogue: &Catalogue) -> Result<(), Problem> {
     catalogue.check_modules(agent, &create.modules)?;
     let protocol = create.protocol.unwrap_or(agent.head.protocol);
     if !matches!(protocol, AgentProtocol::Claude | AgentProtocol::Lines) {
-        return Err(not_yet(&format!("`protocol` {protocol}"), "`lines`"));
+        return Err(match create.protocol {
+            Some(_) => not_yet(&format!("`protocol` {protocol}"), "`lines`"),
+            None => not_yet(&format!("`agent_type` {}", create.agent_type), "CLAUDE, CUSTOM"),
+        });
     }
     let limits = ["memory", "cpus", "pids", "turn_timeout"];
     if let Some(name) = create.limits.given().into_iter().find(|name| !limits.contains(name)) {
