@@ -11,7 +11,7 @@ use worker_manager::act::Hands;
 use worker_manager::chain::chain;
 use worker_manager::client::Client;
 use worker_manager::config::{Defaults, RawConfig, Settings};
-use worker_manager::engine::DockerEngine;
+use worker_manager::engine::{Builder, DockerEngine};
 use worker_manager::image::Catalogue;
 use worker_manager::run::{Ending, Print, Task, run};
 use worker_manager::serve::serve;
@@ -126,7 +126,7 @@ async fn serve_until_stopped(mut raw: RawConfig) -> Result<ExitCode, Error> {
         settings.keys.clone(),
         settings.retention.clone(),
     )?;
-    let engine = DockerEngine::connect(settings.docker_host.as_deref())?;
+    let engine = DockerEngine::connect(settings.docker_host.as_deref(), Builder::Auto)?;
     let hands = Hands::new(Arc::new(engine), store, catalogue, settings);
     serve(hands, stop_signal()?).await?;
     Ok(ExitCode::SUCCESS)
