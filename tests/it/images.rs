@@ -142,3 +142,53 @@ fn what_a_create_can_name_is_listed() {
         assert!(line(&listed, name).starts_with(name), "{listed:?}");
     }
 }
+
+#[test]
+fn ten_variants_of_one_agent_share_over_95_percent_and_one_more_adds_its_own_layers_only() {
+    const VARIANTS: [&str; 10] = [
+        "CLAUDE",
+        "CLAUDE+CURL",
+        "CLAUDE+GIT",
+        "CLAUDE+CURL+GIT",
+        "CLAUDE+ONE",
+        "CLAUDE+CURL+ONE",
+        "CLAUDE+GIT+ONE",
+        "CLAUDE+CURL+GIT+ONE",
+        "CLAUDE+PYTHON",
+        "CLAUDE+GITHUB_CLI",
+    ];
+    let templates = Templates::empty().module("ONE", "echo one >/one");
+    let it = Installation::start_with(
+        Options::default().templates(&templates).set("WORKER_PREBUILD", &VARIANTS.join(" ")),
+    );
+    // What a first build of each takes on a fresh machine.
+    it.until("ten images", Duration::from_secs(900), || (it.images().len() == 10).then_some(()));
+    let layers = command_line(&it, &[&["images", "layers"], &VARIANTS[..]].concat());
+    assert!(layers.status.success(), "{layers:?}");
+    let last = layers.stdout.lines().last().expect("a sum");
+    let shared = last.split("; ").nth(1).and_then(|words| words.split(' ').next());
+    let shared: f64 = shared.and_then(|number| number.parse().ok()).expect("a number");
+    assert!(last.starts_with("10 images: ") && shared > 95.0, "{}", layers.stdout);
+
+    let missing = command_line(&it, &["images", "layers", "CLAUDE", "CLAUDE+NODE"]);
+    assert_eq!(missing.status.code(), Some(1), "{missing:?}");
+    assert!(missing.stderr.contains("not built, and not in the sum: CLAUDE+NODE"), "{missing:?}");
+    // A file of its own is all that the module adds, and the wrapper is copied on top of it.
+    let wrapper = std::fs::metadata(&it.environment.wrapper).expect("the wrapper").len();
+    let own = command_line(&it, &["images", "layers", "CLAUDE+GIT", "CLAUDE+GIT+ONE"]);
+    let own = line(&own, "CLAUDE+GIT+ONE").split("  ").filter(|cell| !cell.trim().is_empty());
+    let own: Vec<_> = own.map(str::trim).collect();
+    assert!(megabytes(own[2]) < wrapper as f64 / 1e6 + 0.1, "{own:?}");
+}
+
+/// A size of a table in MB.
+fn megabytes(cell: &str) -> f64 {
+    let (number, unit) = cell.split_once(' ').expect("a number and a unit");
+    let number: f64 = number.parse().expect("a number");
+    match unit {
+        "B" => number / 1e6,
+        "kB" => number / 1e3,
+        "MB" => number,
+        _ => number * 1e3,
+    }
+}

@@ -9,6 +9,7 @@
 
 mod echo;
 mod footprint;
+mod images;
 mod launch;
 mod table;
 
@@ -21,6 +22,7 @@ fn main() {
     let mut table = Table::default();
     launch::measure(&it, &mut table);
     echo::measure(&it, &mut table);
+    images::measure(&it, &mut table);
     println!("{table}");
     println!("{}", footprint::measure(&it));
 }
