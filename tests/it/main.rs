@@ -4,6 +4,7 @@
 //! `scripts/services env` prints, and fails without it; `make test` starts all of that. Nothing
 //! here waits for a length of time: it waits for something to be so, with a limit.
 
+mod agents;
 mod bad_input;
 mod build;
 mod build_faults;
@@ -16,6 +17,7 @@ mod isolation;
 mod lifecycle;
 mod lines;
 mod mend;
+mod modules;
 mod offline;
 mod outage;
 mod private_engine;

@@ -47,8 +47,8 @@ impl Archive {
         self.add(tar::EntryType::Regular, path, mode, bytes);
     }
 
-    pub(super) fn folder(&mut self, path: &str) {
-        self.add(tar::EntryType::Directory, path, 0o755, &[]);
+    pub(super) fn folder(&mut self, path: &str, mode: u32) {
+        self.add(tar::EntryType::Directory, path, mode, &[]);
     }
 
     fn add(&mut self, kind: tar::EntryType, path: &str, mode: u32, bytes: &[u8]) {

@@ -21,8 +21,10 @@ const FORMAT: &str = "worker-image/2";
 const DOCKERFILE: &str = "Dockerfile";
 const CA_BUNDLE: &str = "ca-bundle.pem";
 const WRAPPER: &str = "worker-wrapper";
-/// An empty folder: copying it makes a folder in an image that has no shell to make one.
-const WORKSPACE: &str = "workspace";
+/// Empty folders: copying what is around them makes them in an image that has no shell, and gives
+/// those that are there already the right owner. The agent's user gets the first.
+const WORKSPACE: &str = "users/workspace";
+const TMP: &str = "roots/tmp";
 
 /// All that decides what an image holds.
 #[derive(Clone, Debug)]
@@ -173,7 +175,8 @@ impl Rendered {
             let mode = if file.bytes().starts_with(b"#!") { 0o755 } else { 0o644 };
             archive.file(&format!("{FILES}{name}"), mode, file.bytes());
         }
-        archive.folder(WORKSPACE);
+        archive.folder(WORKSPACE, 0o755);
+        archive.folder(TMP, 0o1777);
         archive.file(WRAPPER, 0o755, self.wrapper.bytes());
         archive.into_bytes()
     }

@@ -256,7 +256,8 @@ fn the_context_holds_what_the_dockerfile_copies_and_is_the_same_each_time() {
         ("Dockerfile", 0o644, 0),
         ("ca-bundle.pem", 0o644, 0),
         ("files/start", 0o755, 0),
-        ("workspace", 0o755, 0),
+        ("users/workspace", 0o755, 0),
+        ("roots/tmp", 0o1777, 0),
         ("worker-wrapper", 0o755, 0),
     ];
     assert_eq!(entries(&context), expected.map(|(path, mode, time)| (path.to_owned(), mode, time)));
