@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::build::{builds, unique};
+use crate::build::{builds, unique, wait_for_end_of_step, wait_for_step};
 use worker_tests::harness::{Installation, Options, PrivateEngine, Reply, Templates};
 
 const CREATE: &[(&str, &str)] = &[
@@ -133,16 +133,6 @@ fn an_engine_that_does_not_come_back_during_a_build_is_named() {
     assert!(message.contains(&engine.host()), "{message}");
     assert_eq!(it.replies(&request).len(), 1);
     assert!(it.command(&[("command", "ping")]).is_ok());
-}
-
-/// Waits until the build is at the step with this mark.
-fn wait_for_step(it: &Installation, mark: &str) {
-    it.soon("the build's step", || (it.engine.containers_with(mark) == 1).then_some(()));
-}
-
-/// Waits until nothing is left of a step.
-fn wait_for_end_of_step(it: &Installation, mark: &str) {
-    it.soon("the end of the build", || (it.engine.containers_with(mark) == 0).then_some(()));
 }
 
 #[test]
