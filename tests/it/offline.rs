@@ -31,8 +31,10 @@ fn exported(templates: &Templates) -> (TempDir, PathBuf) {
     (folder, file)
 }
 
+/// `worker-manager images`, with what it said in a log of its own.
 fn images(it: &Installation, arguments: &[&str]) -> Finished {
-    it.program("images", &[&["images"], arguments].concat()).finish(MOVE)
+    let log = uuid::Uuid::new_v4().to_string();
+    it.program(&log, &[&["images"], arguments].concat()).finish(MOVE)
 }
 
 fn path(file: &Path) -> &str {
@@ -69,6 +71,7 @@ fn a_file_that_is_no_whole_archive_is_refused_by_name_and_brings_nothing() {
         let done = images(&it, &["import", path(file)]);
         assert!(!done.status.success(), "{done:?}");
         assert!(done.stderr.contains(path(file)), "the file is not named: {done:?}");
+        assert_eq!(done.stderr.lines().count(), 1, "one sentence is enough: {done:?}");
         assert_eq!(it.images(), Vec::<String>::new());
     }
 }
