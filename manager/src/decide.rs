@@ -4,7 +4,7 @@
 //! makes a second delivery harmless.
 
 use serde_json::{Map, Value, json};
-use worker_protocol::command::Force;
+use worker_protocol::command::{DryRun, Force};
 use worker_protocol::create::Restart;
 use worker_protocol::{AgentProtocol, Command, Create, ErrorKind, Problem, Status, WorkerId};
 
@@ -33,6 +33,8 @@ pub enum Enactment {
     Delete(WorkerId, Force),
     /// Tell a worker's record.
     Tell(WorkerId),
+    /// Collect images.
+    Collect(DryRun),
 }
 
 /// What the record of the worker in question says.
@@ -65,6 +67,7 @@ pub fn decide(world: &World, catalogue: &Catalogue, question: &Question<'_>) -> 
         }
         (Command::Delete { force, .. }, Some(id)) => decide_delete(world, question, id, *force),
         (Command::Status { .. }, Some(id)) => Decision::Enact(Enactment::Tell(id)),
+        (Command::Gc { dry_run }, _) => Decision::Enact(Enactment::Collect(*dry_run)),
         (Command::Ping, _) => Decision::AlreadySo(about_this_manager(world)),
         (_, None) => Decision::Refuse(Problem::new(
             ErrorKind::Internal,
@@ -120,10 +123,13 @@ fn decide_delete(world: &World, question: &Question<'_>, id: WorkerId, force: Fo
 /// limit or a wish in silence.
 fn admit(create: &Create, catalogue: &Catalogue) -> Result<(), Problem> {
     let agent = catalogue.agent(create.agent_type)?;
-    catalogue.check_modules(&create.modules)?;
+    catalogue.check_modules(agent, &create.modules)?;
     let protocol = create.protocol.unwrap_or(agent.head.protocol);
     if !matches!(protocol, AgentProtocol::Claude | AgentProtocol::Lines) {
-        return Err(not_yet(&format!("`protocol` {protocol}"), "`lines`"));
+        return Err(match create.protocol {
+            Some(_) => not_yet(&format!("`protocol` {protocol}"), "`lines`"),
+            None => not_yet(&format!("`agent_type` {}", create.agent_type), "CLAUDE, CUSTOM"),
+        });
     }
     let limits = ["memory", "cpus", "pids", "turn_timeout"];
     if let Some(name) = create.limits.given().into_iter().find(|name| !limits.contains(name)) {
@@ -166,7 +172,7 @@ fn about_this_manager(world: &World) -> Map<String, Value> {
             "starting": starting,
             "running": running,
             "ended": ended,
-            "builds": world.builds.len(),
+            "builds": world.builds.count(),
         },
     });
     content.as_object().cloned().unwrap_or_default()

@@ -15,6 +15,14 @@ const CORRELATION: &str = "io.worker-manager.correlation";
 const CREATED: &str = "io.worker-manager.created";
 /// The image: of an instance its tag, of an image its hash.
 pub const IMAGE: &str = "io.worker-manager.image";
+/// That a build of this program made the image, or what came before it.
+pub const BUILD: &str = "io.worker-manager.build";
+/// What stands there: the templates' frame writes the same.
+pub const BUILD_MARK: &str = "1";
+/// Of an image: agent and modules, as people write them.
+pub const HOLDS: &str = "io.worker-manager.holds";
+/// Of an image: what it builds on, by name.
+pub const BASE: &str = "io.worker-manager.base";
 /// What lets the worker's Redis user in again.
 const ADMISSION: &str = "io.worker-manager.admission";
 /// The wish without secrets and without long texts.

@@ -50,6 +50,7 @@ async fn write(store: &Store, writes: &[Write]) -> Result<(), StoreError> {
                 batch.first_prompt(request, *id, prompt.reveal());
             }
             Write::Touch(hash) => batch.touch(hash.as_str(), now),
+            Write::ForgetImage(hash) => batch.forget_image(hash.as_str()),
             Write::Image(hash, fields) => batch.image(hash.as_str(), fields),
             Write::Tell(header, id) => {
                 // What comes before in this batch counts: it has to be in the record by then.

@@ -1,10 +1,8 @@
 //! The service: one task owns the world; all else sends it events and carries out its effects.
 
-use futures_util::StreamExt;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, Receiver, Sender, UnboundedSender};
 use tokio::task::AbortHandle;
@@ -13,19 +11,14 @@ use tokio_util::task::TaskTracker;
 use worker_protocol::{Problem, WorkerId};
 
 use crate::act::{self, Hands};
-use crate::driver::{Effect, Event, Write, handle};
-use crate::engine::EngineEvent;
-use crate::image::ImageHash;
-use crate::label;
+use crate::driver::{BuildJob, Effect, Event, Write, handle};
 use crate::store::StoreError;
-use crate::world::World;
-use crate::{inbox, outbox};
+use crate::world::{BuildId, World};
+use crate::{inbox, outbox, sources};
 
 /// Events that wait to be handled. Handling takes microseconds, so this is a burst's worth; the
 /// inbox waits when it is full.
 const QUEUE: usize = 1024;
-/// How often what exists is compared with what is known, events or not.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Serves until `stop`. Workers go on afterwards.
 ///
@@ -36,14 +29,13 @@ pub async fn serve(hands: Hands, stop: CancellationToken) -> Result<(), StoreErr
     let (events, queue) = mpsc::channel(QUEUE);
     let (writes, outbox_queue) = mpsc::unbounded_channel();
     let outbox = tokio::spawn(outbox::run(hands.store.clone(), outbox_queue));
-    let sources = TaskTracker::new();
+    let tasks = TaskTracker::new();
     let begun = begin(&hands, &stop).await?;
     let _ = events.send(begun).await;
     let consumer = hands.settings.consumer.clone();
-    sources.spawn(inbox::run(hands.store.clone(), consumer, events.clone(), stop.clone()));
-    sources.spawn(watch(hands.clone(), events.clone(), stop.clone()));
-    sources.spawn(look(hands.clone(), events.clone(), stop.clone()));
-    sources.close();
+    tasks.spawn(inbox::run(hands.store.clone(), consumer, events.clone(), stop.clone()));
+    sources::listen(&tasks, &hands, &events, &stop);
+    tasks.close();
     tracing::info!(
         namespace = hands.settings.keys.namespace(),
         redis = hands.store.address(),
@@ -54,7 +46,7 @@ pub async fn serve(hands: Hands, stop: CancellationToken) -> Result<(), StoreErr
     let loop_ = Loop::new(hands, events, writes);
     loop_.run(queue, &stop).await;
     let _ = outbox.await;
-    sources.wait().await;
+    tasks.wait().await;
     Ok(())
 }
 
@@ -62,7 +54,7 @@ pub async fn serve(hands: Hands, stop: CancellationToken) -> Result<(), StoreErr
 /// waited for: the next look finds what it has.
 async fn begin(hands: &Hands, stop: &CancellationToken) -> Result<Event, StoreError> {
     let records = hands.store.remembered().await?;
-    let found = match hands.engine.list(&own(hands)).await {
+    let found = match hands.engine.list(&hands.own()).await {
         Ok(found) => found,
         Err(error) => {
             tracing::warn!(%error, "starting without the engine");
@@ -73,18 +65,13 @@ async fn begin(hands: &Hands, stop: &CancellationToken) -> Result<Event, StoreEr
     Ok(Event::Begun { records, found })
 }
 
-/// The label that marks this installation's instances.
-fn own(hands: &Hands) -> Vec<(String, String)> {
-    vec![(label::NAMESPACE.to_owned(), hands.store.keys().namespace().to_owned())]
-}
-
 /// The loop that owns the world.
 struct Loop {
     hands: Hands,
     world: World,
     events: Sender<Event>,
     writes: UnboundedSender<Vec<Write>>,
-    builds: BTreeMap<ImageHash, AbortHandle>,
+    builds: BTreeMap<BuildId, AbortHandle>,
     room_to_build: Arc<Semaphore>,
 }
 
@@ -97,8 +84,8 @@ impl Loop {
 
     async fn run(mut self, mut queue: Receiver<Event>, stop: &CancellationToken) {
         while let Some(Some(event)) = stop.run_until_cancelled(queue.recv()).await {
-            if let Event::Built(hash, _) = &event {
-                self.builds.remove(hash);
+            if let Event::Built(_, id, _) = &event {
+                self.builds.remove(id);
             }
             let effects = handle(&mut self.world, &self.hands.catalogue, event, Timestamp::now());
             self.carry_out(effects);
@@ -116,42 +103,73 @@ impl Loop {
                     note(&write);
                     writes.push(write);
                 }
-                Effect::Step(id, order) => {
-                    let (hands, events) = (self.hands.clone(), self.events.clone());
-                    tokio::spawn(async move {
-                        let outcome = act::act(&hands, id, order).await;
-                        let _ = events.send(Event::Done(id, outcome)).await;
-                    });
-                }
-                Effect::Build(hash, rendered) => {
-                    let (hands, events) = (self.hands.clone(), self.events.clone());
-                    let room = Arc::clone(&self.room_to_build);
-                    let key = hash.clone();
-                    let task = tokio::spawn(async move {
-                        let _room = room.acquire().await;
-                        let result = act::build(&hands, &hash, &rendered, &events).await;
-                        let _ = events.send(Event::Built(hash, result)).await;
-                    });
-                    self.builds.insert(key, task.abort_handle());
-                }
-                Effect::Admit(id) => {
-                    let hands = self.hands.clone();
-                    tokio::spawn(async move { warn_of(id, act::admit(&hands, id).await) });
-                }
-                Effect::Hurry(id) => {
-                    let hands = self.hands.clone();
-                    tokio::spawn(async move { warn_of(id, act::hurry(&hands, id).await) });
-                }
-                Effect::EndBuild(hash) => {
-                    if let Some(build) = self.builds.remove(&hash) {
-                        build.abort();
-                    }
-                }
+                other => self.begin(other),
             }
         }
         if !writes.is_empty() {
             let _ = self.writes.send(writes);
         }
+    }
+
+    /// Begins with something that takes its time.
+    fn begin(&mut self, effect: Effect) {
+        let hands = self.hands.clone();
+        match effect {
+            Effect::Write(_) => {}
+            Effect::Step(id, order) => {
+                self.report(async move { Event::Done(id, act::act(&hands, id, order).await) });
+            }
+            Effect::Build(job) => self.build(job),
+            Effect::EndBuild(id) => {
+                if let Some(build) = self.builds.remove(&id) {
+                    build.abort();
+                }
+            }
+            Effect::TakeInventory(cause) => {
+                self.report(
+                    async move { Event::Inventoried(act::take_inventory(&hands, &cause).await) },
+                )
+            }
+            Effect::RemoveImage(tag, hash) => self.report(async move {
+                Event::ImageRemoved(hash, act::remove_image(&hands, &tag).await)
+            }),
+            Effect::PruneCache(cause) => {
+                // No build begins meanwhile: one that does may miss what it counted on.
+                let all = u32::try_from(hands.settings.builds).unwrap_or(u32::MAX);
+                let room = Arc::clone(&self.room_to_build);
+                self.report(async move {
+                    let _room = room.acquire_many(all).await;
+                    Event::CachePruned(act::prune_cache(&hands, &cause).await)
+                });
+            }
+            Effect::Admit(id) => {
+                tokio::spawn(async move { warn_of(id, act::admit(&hands, id).await) });
+            }
+            Effect::Hurry(id) => {
+                tokio::spawn(async move { warn_of(id, act::hurry(&hands, id).await) });
+            }
+        }
+    }
+
+    /// What comes of it is an event.
+    fn report(&self, outcome: impl Future<Output = Event> + Send + 'static) {
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            let event = outcome.await;
+            let _ = events.send(event).await;
+        });
+    }
+
+    fn build(&mut self, job: BuildJob) {
+        let (hands, events) = (self.hands.clone(), self.events.clone());
+        let room = Arc::clone(&self.room_to_build);
+        let id = job.id;
+        let task = tokio::spawn(async move {
+            let _room = room.acquire().await;
+            let result = act::build(&hands, &job, &events).await;
+            let _ = events.send(Event::Built(job.hash, id, result)).await;
+        });
+        self.builds.insert(id, task.abort_handle());
     }
 }
 
@@ -187,39 +205,5 @@ fn note(write: &Write) {
             "replied"
         ),
         _ => {}
-    }
-}
-
-/// The engine's own events: only a quicker way to see what the next look would show.
-async fn watch(hands: Hands, events: Sender<Event>, stop: CancellationToken) {
-    while !stop.is_cancelled() {
-        let mut stream = hands.engine.watch(&own(&hands));
-        while let Some(Some(event)) = stop.run_until_cancelled(stream.next()).await {
-            let name = match event {
-                EngineEvent::Ended(name) | EngineEvent::Removed(name) => name,
-                EngineEvent::Started(_) => continue,
-            };
-            let prefix = format!("{}-", hands.store.keys().namespace());
-            let id = name.0.strip_prefix(&prefix).and_then(|id| WorkerId::parse(id).ok());
-            if let Some(id) = id {
-                let _ = events.send(Event::InstanceEnded(id)).await;
-            }
-        }
-        let _ = stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(1))).await;
-    }
-}
-
-/// Every few seconds: what exists, and that time has passed.
-async fn look(hands: Hands, events: Sender<Event>, stop: CancellationToken) {
-    let mut beat = tokio::time::interval(LOOK_EVERY);
-    while stop.run_until_cancelled(beat.tick()).await.is_some() {
-        let asked_at = Timestamp::now();
-        match hands.engine.list(&own(&hands)).await {
-            Ok(found) => {
-                let _ = events.send(Event::Listed { asked_at, found }).await;
-            }
-            Err(error) => tracing::warn!(%error, "cannot see the workers"),
-        }
-        let _ = events.send(Event::Tick).await;
     }
 }

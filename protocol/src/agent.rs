@@ -52,6 +52,8 @@ impl fmt::Display for AgentType {
 pub enum AgentProtocol {
     /// Claude Code's stream-json, both ways, in one long-lived process.
     Claude,
+    /// Factory Droid's own, JSON both ways.
+    Droid,
     /// Prompts as lines to stdin; each line of stdout is an event.
     Lines,
     /// Each line of stdout is JSON.
@@ -71,6 +73,7 @@ impl AgentProtocol {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Claude => "claude",
+            Self::Droid => "droid",
             Self::Lines => "lines",
             Self::StreamJson => "stream-json",
             Self::Acp => "acp",

@@ -46,6 +46,15 @@ pub enum Force {
     Yes,
 }
 
+/// Whether something is done, or only told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DryRun {
+    /// Only told.
+    Yes,
+    /// Done.
+    No,
+}
+
 /// One command, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
@@ -63,11 +72,16 @@ pub enum Command {
         /// Which one.
         worker_id: WorkerId,
     },
+    /// Remove images that are not used any more.
+    Gc {
+        /// Whether it only tells what it would do.
+        dry_run: DryRun,
+    },
     /// Tell about the manager.
     Ping,
 }
 
-const NAMES: [&str; 4] = ["create", "delete", "status", "ping"];
+const NAMES: [&str; 5] = ["create", "delete", "status", "gc", "ping"];
 
 impl Command {
     /// The worker that it is about, as far as the caller named one.
@@ -76,7 +90,7 @@ impl Command {
         match self {
             Self::Create(create) => create.worker_id,
             Self::Delete { worker_id, .. } | Self::Status { worker_id } => Some(*worker_id),
-            Self::Ping => None,
+            Self::Gc { .. } | Self::Ping => None,
         }
     }
 }
@@ -168,6 +182,11 @@ fn read_command(fields: &Fields) -> Result<Command, Problem> {
         "status" => {
             allow(fields, &["worker_id"])?;
             Ok(Command::Status { worker_id: worker_id(fields)? })
+        }
+        "gc" => {
+            allow(fields, &["dry_run"])?;
+            let dry = fields.boolean("dry_run")? == Some(true);
+            Ok(Command::Gc { dry_run: if dry { DryRun::Yes } else { DryRun::No } })
         }
         "ping" => allow(fields, &[]).map(|()| Command::Ping),
         _ => {

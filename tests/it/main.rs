@@ -10,6 +10,7 @@ mod build_faults;
 mod claude;
 mod headless;
 mod idempotency;
+mod images;
 mod isolation;
 mod lifecycle;
 mod lines;

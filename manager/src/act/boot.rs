@@ -75,10 +75,11 @@ fn boot_agent(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> BootAgent 
     }
 }
 
-/// What the template sets, then the operator's credentials for this agent, then the caller's own.
+/// What the templates set, then the operator's credentials for this agent, then the caller's own.
 fn environment(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> BTreeMap<String, Secret> {
+    let templates = hands.catalogue.environment(agent, &spec.modules);
     let mut env: BTreeMap<_, _> =
-        agent.head.env.iter().map(|(name, value)| (name.clone(), Secret::new(value))).collect();
+        templates.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
     if hands.settings.ca_bundle.is_some() {
         // The image trusts the bundle; programs that bring their own authorities look here.
         for name in ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE"] {

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
-use worker_protocol::{ErrorKind, Problem, WorkerId};
+use worker_protocol::{Create, ErrorKind, Problem, WorkerId};
 
 use super::Hands;
 use super::boot::boot;
 use crate::chain::chain;
-use crate::driver::{Launch, LaunchOrder};
-use crate::engine::{InstanceName, InstancePlan, InstanceState, Quotas};
+use crate::driver::{Launch, LaunchError, LaunchOrder};
+use crate::engine::{
+    CompanionPlan, Confinement, EngineError, InstanceName, InstancePlan, InstanceState, Quotas,
+};
+use crate::image::{AgentTemplate, Companions};
 use crate::label::Known;
 use crate::store::{Admission, StoreError};
 use crate::world::Origin;
@@ -24,12 +27,12 @@ pub(super) async fn launch(
     hands: &Hands,
     id: WorkerId,
     order: LaunchOrder,
-) -> Result<Launch, Problem> {
+) -> Result<Launch, LaunchError> {
     let engine = &hands.engine;
     let name = hands.name(id);
     let agent = hands.catalogue.agent(order.spec.agent_type)?;
     if order.origin == Origin::Resumed && !clear_the_way(hands, id, &name).await? {
-        return first_pulse(hands, id, &name).await;
+        return Ok(first_pulse(hands, id, &name).await?);
     }
     let open = hands.store.open_worker(id, &hands.settings.workers_redis_url);
     let network = engine.ensure_network(&hands.settings.network);
@@ -38,10 +41,44 @@ pub(super) async fn launch(
     network.map_err(|error| Problem::from(&error))?;
     let admission = open.admission.clone();
     let boot = boot(hands, id, &order.spec, agent, open)?;
-    let plan = plan(hands, id, order, &admission);
-    engine.create(&plan).await.map_err(|error| Problem::from(&error))?;
+    let companion = companion(hands, agent, &order.spec).await?;
+    let plan = InstancePlan { companion, ..plan(hands, id, order, &admission) };
+    engine.create(&plan).await.map_err(|error| match error {
+        EngineError::NoImage { .. } => LaunchError::NoImage(Problem::from(&error)),
+        error => LaunchError::Failed(Problem::from(&error)),
+    })?;
     engine.start(&name, &boot).await.map_err(|error| Problem::from(&error))?;
-    first_pulse(hands, id, &name).await
+    Ok(first_pulse(hands, id, &name).await?)
+}
+
+impl From<Problem> for LaunchError {
+    fn from(problem: Problem) -> Self {
+        Self::Failed(problem)
+    }
+}
+
+/// What runs beside the agent, as the operator wants it confined.
+async fn companion(
+    hands: &Hands,
+    agent: &AgentTemplate,
+    spec: &Create,
+) -> Result<Option<CompanionPlan>, Problem> {
+    let Some(companion) = hands.catalogue.companion(agent, &spec.modules) else { return Ok(None) };
+    let Companions::Allowed(confinement) = hands.catalogue.companions() else {
+        let why = "the operator does not allow an engine beside the worker any more";
+        return Err(Problem::refused(why));
+    };
+    if let Confinement::Runtime(runtime) = confinement {
+        let host = hands.host().await.map_err(|error| Problem::from(&error))?;
+        if !host.runtimes.contains(runtime) {
+            let (engine, known) = (&host.engine, host.runtimes.join(", "));
+            return Err(failed(format!(
+                "`docker` (WORKER_DOCKER) wants the runtime {runtime}, which {engine} does not have \
+                 (it has {known}): install it on the engine's machine"
+            )));
+        }
+    }
+    Ok(Some(companion.plan(confinement.clone())))
 }
 
 /// Takes away what an earlier manager began; not, when it got as far as a wrapper that lives. An

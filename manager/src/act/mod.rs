@@ -5,6 +5,7 @@ mod admit;
 mod autopsy;
 mod boot;
 mod build;
+mod collect;
 mod hurry;
 mod launch;
 mod remove;
@@ -12,7 +13,9 @@ mod resolve;
 
 pub use admit::admit;
 pub use build::build;
+pub use collect::{images, prune_cache, remove_image, take_inventory};
 pub use hurry::hurry;
+pub use resolve::{in_advance, render};
 
 use std::sync::Arc;
 use tokio::sync::OnceCell;
@@ -22,7 +25,8 @@ use crate::chain::chain;
 use crate::config::Settings;
 use crate::driver::{Order, Outcome};
 use crate::engine::{Engine, EngineError, HostFacts, InstanceName};
-use crate::image::Catalogue;
+use crate::image::{Catalogue, ImageWish};
+use crate::label;
 use crate::store::{Store, StoreError};
 
 /// What every verb needs.
@@ -57,6 +61,11 @@ impl Hands {
         self.host.get_or_try_init(|| self.engine.describe()).await
     }
 
+    /// The label that marks this installation's instances.
+    pub(crate) fn own(&self) -> Vec<(String, String)> {
+        vec![(label::NAMESPACE.to_owned(), self.store.keys().namespace().to_owned())]
+    }
+
     fn name(&self, id: WorkerId) -> InstanceName {
         InstanceName(self.store.keys().worker_name(id))
     }
@@ -65,7 +74,9 @@ impl Hands {
 /// Takes one step for a worker.
 pub async fn act(hands: &Hands, id: WorkerId, order: Order) -> Outcome {
     match order {
-        Order::Resolve(spec) => Outcome::Resolved(resolve::resolve(hands, &spec).await),
+        Order::Resolve(spec) => {
+            Outcome::Resolved(resolve::resolve(hands, &ImageWish::from(&*spec)).await)
+        }
         Order::Launch(launch) => Outcome::Launched(launch::launch(hands, id, *launch).await),
         Order::Autopsy => Outcome::Autopsied(autopsy::autopsy(hands, id).await),
         Order::Remove(force) => Outcome::Removed(remove::remove(hands, id, force).await),

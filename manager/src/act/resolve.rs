@@ -1,33 +1,58 @@
 //! Which image does a worker need, and does the host have it?
 
 use std::sync::Arc;
-use worker_protocol::{Create, ErrorKind, Problem};
+use worker_protocol::{ErrorKind, Problem};
 
 use super::Hands;
 use crate::driver::Resolution;
 use crate::engine::EngineError;
-use crate::image::ImageSpec;
-use crate::world::Image;
+use crate::image::{BaseOwner, ImageSpec, ImageWish, Rendered};
+use crate::world::{Image, Prebuild};
 
-pub(super) async fn resolve(hands: &Hands, spec: &Create) -> Result<Resolution, Problem> {
+pub(super) async fn resolve(hands: &Hands, wish: &ImageWish) -> Result<Resolution, Problem> {
+    let rendered = render(hands, wish).await?;
+    let hash = rendered.hash.clone();
+    let image = Image { tag: hash.tag(hands.store.keys().namespace()), hash };
+    let present = hands.engine.image(&image.tag).await.map_err(|error| no_image(&error))?.is_some();
+    Ok(Resolution { image, rendered: Arc::new(rendered), present })
+}
+
+/// What an image is made from, and so its name.
+pub async fn render(hands: &Hands, wish: &ImageWish) -> Result<Rendered, Problem> {
     let settings = &hands.settings;
+    let (base_image, base_owner) = match &wish.base_image {
+        Some(own) => (own, BaseOwner::Caller),
+        None => (&settings.base_image, BaseOwner::Operator),
+    };
     let base_identity =
-        hands.engine.base_identity(&settings.base_image).await.map_err(|error| no_image(&error))?;
+        hands.engine.base_identity(base_image).await.map_err(|error| no_image(&error))?;
     let host = hands.host().await.map_err(|error| no_image(&error))?;
-    let rendered = ImageSpec {
-        agent: spec.agent_type,
-        modules: spec.modules.clone(),
-        base_image: settings.base_image.clone(),
+    ImageSpec {
+        agent: wish.agent,
+        modules: wish.modules.clone(),
+        base_image: base_image.clone(),
+        base_owner,
         base_identity,
         architecture: host.architecture.clone(),
         ca_bundle: settings.ca_bundle.clone(),
         wrapper: Arc::clone(&settings.wrapper),
     }
-    .render(&hands.catalogue)?;
-    let hash = rendered.hash.clone();
-    let image = Image { tag: hash.tag(hands.store.keys().namespace()), hash };
-    let present = hands.engine.image(&image.tag).await.map_err(|error| no_image(&error))?.is_some();
-    Ok(Resolution { image, rendered: Arc::new(rendered), present })
+    .render(&hands.catalogue)
+}
+
+/// Looks at the images that are to be built in advance. One that cannot be looked at is told of in
+/// the log, and looked at again the next time.
+pub async fn in_advance(hands: &Hands) -> Vec<Prebuild> {
+    let mut list = Vec::new();
+    for wish in &hands.settings.prebuild {
+        match resolve(hands, wish).await {
+            Ok(Resolution { image, rendered, present }) => {
+                list.push(Prebuild { wish: wish.clone(), image, rendered, present });
+            }
+            Err(problem) => tracing::warn!(image = %wish, %problem, "cannot be built in advance"),
+        }
+    }
+    list
 }
 
 fn no_image(error: &EngineError) -> Problem {

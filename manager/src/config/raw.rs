@@ -4,7 +4,11 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::ConfigError;
+use worker_protocol::AgentType;
+
+use super::{ConfigError, RawGc};
+use crate::engine::Confinement;
+use crate::image::{AgentOverride, Companions, Offer};
 
 /// The file's name in the working directory, and below the user's configuration directory.
 const FILE: &str = "worker-manager.toml";
@@ -54,6 +58,18 @@ pub struct RawConfig {
     pub log_format: Option<String>,
     /// Which messages are logged, in the notation of `tracing`: `info`, `worker_manager=debug`.
     pub log: Option<String>,
+    /// How long an engine that goes away in the middle of a build is waited for: `60s`.
+    pub engine_patience: Option<String>,
+    /// Whether workers may have an engine of their own, and what keeps that from the host: `off`,
+    /// `privileged` or `sysbox`.
+    pub docker: Option<String>,
+    /// Agents in another version than their template's.
+    pub agents: BTreeMap<AgentType, AgentOverride>,
+    /// Images that are built before anybody asks for them: `CLAUDE+GIT`. In the environment with
+    /// blanks between them.
+    pub prebuild: Vec<String>,
+    /// When images are removed.
+    pub gc: RawGc,
     /// Limits of a worker that names none itself.
     pub limits: RawLimits,
     /// Environment variables for agents, by the name that a template lists under `credentials`.
@@ -98,6 +114,23 @@ impl RawConfig {
         Ok(config)
     }
 
+    /// What the operator decided about images, besides the templates.
+    ///
+    /// # Errors
+    /// When `docker` is none of the words that it can be.
+    pub fn offer(&self) -> Result<Offer, ConfigError> {
+        let companions = match self.docker.as_deref().unwrap_or("off") {
+            "off" => Companions::Refused,
+            "privileged" => Companions::Allowed(Confinement::Privileged),
+            "sysbox" => Companions::Allowed(Confinement::Runtime("sysbox-runc".to_owned())),
+            other => {
+                let problem = format!("must be off, privileged or sysbox, not {other:?}");
+                return Err(ConfigError::Value { name: "docker (WORKER_DOCKER)", problem });
+            }
+        };
+        Ok(Offer { companions, agents: self.agents.clone() })
+    }
+
     fn from_file(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
             what: "the configuration file",
@@ -127,6 +160,11 @@ impl RawConfig {
         text(&mut self.keep_records, "WORKER_KEEP_RECORDS");
         text(&mut self.stop_grace, "WORKER_STOP_GRACE");
         text(&mut self.build_silence, "WORKER_BUILD_SILENCE");
+        text(&mut self.engine_patience, "WORKER_ENGINE_PATIENCE");
+        text(&mut self.docker, "WORKER_DOCKER");
+        if let Some(images) = env("WORKER_PREBUILD") {
+            self.prebuild = images.split_whitespace().map(str::to_owned).collect();
+        }
         text(&mut self.log_format, "WORKER_LOG_FORMAT");
         text(&mut self.log, "WORKER_LOG");
         let path = |slot: &mut Option<PathBuf>, name: &str| {

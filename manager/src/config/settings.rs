@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use worker_protocol::limits::Limits;
-use worker_protocol::{Keys, Secret, value};
+use worker_protocol::{Keys, Problem, Secret, value};
 
-use super::{ConfigError, RawConfig, RawLimits};
-use crate::image::ContextFile;
+use super::{ConfigError, Gc, RawConfig, RawLimits};
+use crate::image::{ContextFile, ImageWish};
 use crate::store::Retention;
 
 /// What holds when nothing is configured.
@@ -28,6 +28,8 @@ impl Defaults {
     pub const BUILDS: usize = 2;
     /// Package managers and compilers print more often.
     pub const BUILD_SILENCE: Duration = Duration::from_secs(600);
+    /// A daemon that is upgraded is back sooner.
+    pub const ENGINE_PATIENCE: Duration = Duration::from_secs(60);
     /// A day of a busy agent.
     pub const OUTPUT_ENTRIES: usize = 10_000;
     /// Node, compilers and test runners need several hundred processes; a fork bomb needs all.
@@ -61,6 +63,12 @@ pub struct Settings {
     pub builds: usize,
     /// A build that prints nothing for this long is ended.
     pub build_silence: Duration,
+    /// How long an engine that goes away in the middle of a build is waited for.
+    pub engine_patience: Duration,
+    /// Images that are built before anybody asks for them.
+    pub prebuild: Vec<ImageWish>,
+    /// When images are removed.
+    pub gc: Gc,
     /// Entries of an output that are kept.
     pub output_entries: usize,
     /// What is kept in Redis, and for how long.
@@ -117,6 +125,13 @@ impl Settings {
             builds: raw.builds.unwrap_or(Defaults::BUILDS).max(1),
             build_silence: duration("build_silence (WORKER_BUILD_SILENCE)", raw.build_silence)?
                 .unwrap_or(Defaults::BUILD_SILENCE),
+            engine_patience: duration(
+                "engine_patience (WORKER_ENGINE_PATIENCE)",
+                raw.engine_patience,
+            )?
+            .unwrap_or(Defaults::ENGINE_PATIENCE),
+            prebuild: prebuild(&raw.prebuild)?,
+            gc: Gc::check(raw.gc)?,
             output_entries: raw.output_entries.unwrap_or(Defaults::OUTPUT_ENTRIES).max(100),
             retention,
             stop_grace: duration("stop_grace (WORKER_STOP_GRACE)", raw.stop_grace)?
@@ -134,9 +149,21 @@ fn file(what: &'static str, path: PathBuf) -> Result<Arc<ContextFile>, ConfigErr
     }
 }
 
-fn duration(name: &'static str, text: Option<String>) -> Result<Option<Duration>, ConfigError> {
+pub(super) fn duration(
+    name: &'static str,
+    text: Option<String>,
+) -> Result<Option<Duration>, ConfigError> {
     let right = "must be a duration such as 90s, 15m or 7d";
     text.map(|text| value::duration(&json!(text)).ok_or_else(|| wrong(name, right))).transpose()
+}
+
+/// Whether the modules exist, the catalogue knows.
+fn prebuild(images: &[String]) -> Result<Vec<ImageWish>, ConfigError> {
+    let wish = |text: &String| {
+        text.parse()
+            .map_err(|problem: Problem| wrong("prebuild (WORKER_PREBUILD)", &problem.message))
+    };
+    images.iter().map(wish).collect()
 }
 
 /// Checked as those of a `create` are.
@@ -153,7 +180,7 @@ fn limits(raw: &RawLimits) -> Result<Limits, ConfigError> {
         .map_err(|problem| ConfigError::Value { name: "[limits]", problem: problem.message })
 }
 
-fn wrong(name: &'static str, problem: &str) -> ConfigError {
+pub(super) fn wrong(name: &'static str, problem: &str) -> ConfigError {
     ConfigError::Value { name, problem: problem.to_owned() }
 }
 

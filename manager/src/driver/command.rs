@@ -9,7 +9,7 @@ use super::effects::{Effect, Effects, Settled, Write};
 use super::{Arrival, Prior};
 use crate::decide::{Decision, Enactment, Question, decide, told};
 use crate::image::Catalogue;
-use crate::world::{Known, Origin, Stage, StepKind, Until, Waiting, Wish, Worker, World};
+use crate::world::{Cause, Known, Origin, Stage, StepKind, Until, Waiting, Wish, Worker, World};
 
 pub(super) fn arrived(
     world: &mut World,
@@ -79,6 +79,9 @@ fn enact(
         (Enactment::Tell(id), _) => {
             world.requests.let_go(&header.request_id); // The outbox makes this reply.
             effects.write(Write::Tell(header, id));
+        }
+        (Enactment::Collect(dry_run), _) => {
+            super::collect::due(world, Cause::Asked(header), dry_run, effects);
         }
         (Enactment::Delete(id, force), _) => delete(world, header, id, force, effects),
         (Enactment::Create(id), Command::Create(create)) => {
@@ -153,25 +156,10 @@ fn delete(world: &mut World, header: Header, id: WorkerId, force: Force, effects
     }
     if let Stage::Building { image, .. } = &worker.stage {
         let hash = image.hash.clone();
-        leave_build(world, id, &hash, effects);
+        super::build::leave(world, id, &hash, effects);
     }
     if let Some(worker) = world.workers.get_mut(&id) {
         effects.announce(worker);
         effects.advance(worker);
-    }
-}
-
-/// A build that nobody waits for any more is ended.
-fn leave_build(
-    world: &mut World,
-    id: WorkerId,
-    hash: &crate::image::ImageHash,
-    effects: &mut Effects,
-) {
-    let Some(build) = world.builds.get_mut(hash) else { return };
-    build.waiting.remove(&id);
-    if build.waiting.is_empty() {
-        world.builds.remove(hash);
-        effects.push(Effect::EndBuild(hash.clone()));
     }
 }

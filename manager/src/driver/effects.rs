@@ -6,23 +6,41 @@ use std::sync::Arc;
 use worker_protocol::command::Force;
 use worker_protocol::{Create, Header, Problem, Reply, Secret, WorkerId, rfc3339};
 
-use crate::image::{ImageHash, Rendered};
-use crate::world::{Origin, Requests, Stage, StepKind, Worker};
+use crate::image::{ImageHash, ImageWish, Rendered};
+use crate::world::{BuildId, Cause, Origin, Requests, Stage, StepKind, Worker};
 
 /// Something to do outside of the world.
 pub enum Effect {
     /// Take a step for a worker.
     Step(WorkerId, Order),
     /// Build an image.
-    Build(ImageHash, Arc<Rendered>),
+    Build(BuildJob),
     /// End a build that nobody waits for any more.
-    EndBuild(ImageHash),
+    EndBuild(BuildId),
+    /// Find out which images there are.
+    TakeInventory(Cause),
+    /// Remove an image.
+    RemoveImage(String, ImageHash),
+    /// Remove what builds left behind.
+    PruneCache(Cause),
     /// Let a worker into Redis again.
     Admit(WorkerId),
     /// End a worker's instance at once, while a step for it is under way.
     Hurry(WorkerId),
     /// Write to Redis, in this order.
     Write(Write),
+}
+
+/// A build with all that it needs.
+pub struct BuildJob {
+    /// Which build.
+    pub id: BuildId,
+    /// The name of what it makes.
+    pub hash: ImageHash,
+    /// What it makes.
+    pub wish: ImageWish,
+    /// From what.
+    pub rendered: Arc<Rendered>,
 }
 
 /// A step with all that it needs.
@@ -75,6 +93,8 @@ pub enum Write {
     Touch(ImageHash),
     /// What is known about an image that was built.
     Image(ImageHash, Map<String, Value>),
+    /// An image is gone.
+    ForgetImage(ImageHash),
 }
 
 /// Whether a command is done with when its reply is written.
@@ -161,6 +181,15 @@ impl Effects {
         event.insert("request_id".to_owned(), json!(worker.request_id));
         event.insert("correlation_id".to_owned(), json!(worker.correlation_id));
         self.write(Write::Event(event));
+    }
+
+    /// The image of a worker that runs or ran is used until now.
+    pub fn touch_image(&mut self, worker: &Worker) {
+        if let Stage::Running { image, .. } = &worker.stage
+            && let Some(hash) = ImageHash::of_tag(image)
+        {
+            self.write(Write::Touch(hash));
+        }
     }
 
     /// An event of a type, to be filled.

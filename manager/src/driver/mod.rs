@@ -3,6 +3,8 @@
 //! [`handle`] neither waits nor fails. What is to be done outside is said as [`Effect`]s, which
 //! [`crate::serve`] carries out; what comes of it returns as an [`Event`].
 
+mod build;
+mod collect;
 mod command;
 mod effects;
 mod observe;
@@ -10,16 +12,18 @@ mod outcome;
 #[cfg(test)]
 mod transcript;
 
-pub use effects::{Effect, Effects, LaunchOrder, Order, Settled, Write};
+pub use effects::{BuildJob, Effect, Effects, LaunchOrder, Order, Settled, Write};
 
 use jiff::Timestamp;
 use std::sync::Arc;
+use worker_protocol::command::DryRun;
 use worker_protocol::{Command, Header, Problem, Reply, WorkerId};
 
 use crate::decide::PriorRecord;
 use crate::engine::{BuildError, BuildStep, Found, ImageFacts};
+use crate::image::collect::Inventory;
 use crate::image::{Catalogue, ImageHash, Rendered};
-use crate::world::{Evidence, Image, World};
+use crate::world::{BuildId, Cause, Evidence, Image, Prebuild, World};
 
 /// Everything that can happen.
 pub enum Event {
@@ -35,9 +39,19 @@ pub enum Event {
     /// A step ended.
     Done(WorkerId, Outcome),
     /// A build goes on.
-    BuildWent(ImageHash, BuildStep),
+    BuildWent(ImageHash, BuildId, BuildStep),
     /// A build ended.
-    Built(ImageHash, Result<ImageFacts, BuildError>),
+    Built(ImageHash, BuildId, Result<ImageFacts, BuildError>),
+    /// What the operator wants to be built in advance, and what of it is there.
+    InAdvance(Vec<Prebuild>),
+    /// Images are to be collected.
+    CollectionDue(Cause),
+    /// Which images there are.
+    Inventoried(Result<Inventory, Problem>),
+    /// An image was removed, or could not be.
+    ImageRemoved(ImageHash, Result<(), Problem>),
+    /// What builds left was removed: bytes.
+    CachePruned(Result<u64, Problem>),
     /// An instance ended or is gone, or so the engine says.
     InstanceEnded(WorkerId),
     /// What the engine has.
@@ -89,7 +103,7 @@ pub enum Outcome {
     /// Of finding the image.
     Resolved(Result<Resolution, Problem>),
     /// Of making and starting the instance.
-    Launched(Result<Launch, Problem>),
+    Launched(Result<Launch, LaunchError>),
     /// Of looking at an instance that ended: none, when it runs after all.
     Autopsied(Result<Option<Autopsy>, Problem>),
     /// Of taking everything away.
@@ -114,6 +128,14 @@ pub struct Launch {
     pub started_at: Option<Timestamp>,
 }
 
+/// Why no instance runs.
+pub enum LaunchError {
+    /// Its image is not there, or not any more.
+    NoImage(Problem),
+    /// Something else went wrong.
+    Failed(Problem),
+}
+
 /// What was seen of a worker that ended.
 pub enum Autopsy {
     /// The instance ended.
@@ -135,8 +157,15 @@ pub fn handle(
         Event::Begun { records, found } => observe::begun(world, records, found, &mut effects),
         Event::Arrived(arrival) => command::arrived(world, catalogue, *arrival, &mut effects),
         Event::Done(id, outcome) => outcome::done(world, id, outcome, &mut effects),
-        Event::BuildWent(hash, step) => outcome::build_went(world, &hash, &step, &mut effects),
-        Event::Built(hash, result) => outcome::built(world, &hash, result, &mut effects),
+        Event::BuildWent(hash, id, step) => build::went(world, &hash, id, &step, &mut effects),
+        Event::Built(hash, id, result) => build::ended(world, &hash, id, result, &mut effects),
+        Event::InAdvance(list) => build::in_advance(world, list, &mut effects),
+        Event::CollectionDue(cause) => collect::due(world, cause, DryRun::No, &mut effects),
+        Event::Inventoried(result) => collect::inventoried(world, result, &mut effects),
+        Event::ImageRemoved(hash, result) => {
+            collect::removed(world, &hash, result, &mut effects);
+        }
+        Event::CachePruned(result) => collect::pruned(world, result, &mut effects),
         Event::InstanceEnded(id) => observe::ended(world, id, &mut effects),
         Event::Listed { asked_at, found } => observe::listed(world, asked_at, found, &mut effects),
         Event::RedisReturned => observe::redis_returned(world, &mut effects),

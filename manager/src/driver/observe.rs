@@ -82,6 +82,7 @@ pub(super) fn redis_returned(world: &World, effects: &mut Effects) {
 pub(super) fn tick(world: &mut World, effects: &mut Effects) {
     let now = effects.now;
     world.requests.forget_old(now);
+    world.builds.forget_old(now);
     world.gone.retain(|_, at| now.duration_since(*at) < GONE_IS_REMEMBERED);
     let ids: BTreeSet<_> = world.workers.keys().copied().collect();
     for id in ids {

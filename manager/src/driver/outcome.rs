@@ -2,19 +2,18 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
-use std::sync::Arc;
-use worker_protocol::{ErrorKind, Problem, Status, WorkerId, rfc3339};
+use worker_protocol::{ErrorKind, Problem, Status, WorkerId};
 
-use super::effects::{Effect, Effects, Write};
-use super::{Autopsy, Launch, Outcome, Resolution};
+use super::effects::{Effects, Write};
+use super::{Autopsy, Launch, LaunchError, Outcome, Resolution};
 use crate::decide::told;
-use crate::engine::{BuildError, BuildStep, ImageFacts};
-use crate::image::ImageHash;
-use crate::world::{Build, Ended, Evidence, Stage, Until, Wish, Worker, World};
+use crate::world::{Ended, Evidence, Stage, Until, Wish, Worker, World};
 
 /// The time before something that failed for want of an engine is tried again.
 const AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(5);
+/// So often an image may go between the look for it and the start of a worker, and is built again.
+/// The manager itself removes none that is needed; somebody else may.
+const IMAGES_LOST: u8 = 3;
 
 pub(super) fn done(world: &mut World, id: WorkerId, outcome: Outcome, effects: &mut Effects) {
     let Some(worker) = world.workers.get_mut(&id) else { return };
@@ -23,7 +22,12 @@ pub(super) fn done(world: &mut World, id: WorkerId, outcome: Outcome, effects: &
         Outcome::Resolved(Ok(resolution)) => resolved(world, id, resolution, effects),
         // What a delete cut off did not fail.
         Outcome::Resolved(Err(_)) | Outcome::Launched(Err(_)) if worker.wish != Wish::Run => {}
-        Outcome::Resolved(Err(problem)) | Outcome::Launched(Err(problem)) => {
+        Outcome::Launched(Err(LaunchError::NoImage(_))) if worker.images_lost < IMAGES_LOST => {
+            worker.images_lost += 1;
+            worker.enter(Stage::Wanted, effects.now);
+        }
+        Outcome::Resolved(Err(problem))
+        | Outcome::Launched(Err(LaunchError::NoImage(problem) | LaunchError::Failed(problem))) => {
             break_down(world, id, problem, effects);
         }
         Outcome::Launched(Ok(launch)) => launched(worker, launch, effects),
@@ -44,22 +48,23 @@ fn resolved(world: &mut World, id: WorkerId, resolution: Resolution, effects: &m
     if worker.wish != Wish::Run {
         return;
     }
-    effects.write(Write::Touch(image.hash.clone()));
-    if present {
-        worker.enter(Stage::Imaged { image }, effects.now);
-    } else {
-        let build = world.builds.entry(image.hash.clone()).or_insert_with(|| {
-            effects.push(Effect::Build(image.hash.clone(), Arc::clone(&rendered)));
-            Build { since: effects.now, waiting: BTreeSet::new() }
-        });
-        build.waiting.insert(id);
-        worker.enter(Stage::Building { image, rendered }, effects.now);
+    if present && world.sweeps.is_removing(&image.hash) {
+        // It is on its way out: looked for again when it is gone.
+        worker.not_before = effects.now.checked_add(AGAIN_AFTER).ok();
+        return;
     }
-    effects.announce(worker);
+    if present {
+        effects.write(Write::Touch(image.hash.clone()));
+        worker.enter(Stage::Imaged { image }, effects.now);
+        effects.announce(worker);
+    } else {
+        super::build::await_image(world, id, image, rendered, effects);
+    }
 }
 
 fn launched(worker: &mut Worker, launch: Launch, effects: &mut Effects) {
     let Stage::Imaged { image } = &worker.stage else { return };
+    effects.write(Write::Touch(image.hash.clone()));
     let image = image.tag.clone();
     let Launch { ip_address, started_at } = launch;
     worker.enter(Stage::Running { image, ip_address, started_at }, effects.now);
@@ -69,7 +74,7 @@ fn launched(worker: &mut Worker, launch: Launch, effects: &mut Effects) {
     }
 }
 
-fn break_down(world: &mut World, id: WorkerId, problem: Problem, effects: &mut Effects) {
+pub(super) fn break_down(world: &mut World, id: WorkerId, problem: Problem, effects: &mut Effects) {
     let Some(worker) = world.workers.get_mut(&id) else { return };
     let what = match problem.kind {
         ErrorKind::BuildFailed => "build failed",
@@ -85,6 +90,7 @@ fn ended(worker: &mut Worker, autopsy: Autopsy, effects: &mut Effects) {
         return;
     }
     let end = judge(autopsy, effects.now);
+    effects.touch_image(worker);
     worker.enter(Stage::Ended(end), effects.now);
     effects.announce(worker);
 }
@@ -107,6 +113,7 @@ fn judge(autopsy: Autopsy, at: Timestamp) -> Ended {
 }
 
 fn removed(worker: &mut Worker, evidence: Evidence, effects: &mut Effects) {
+    effects.touch_image(worker);
     // One that ended before it was deleted keeps its end: that is what somebody will ask about.
     let told = worker.end().cloned();
     let end = told.clone().unwrap_or(Ended {
@@ -203,83 +210,4 @@ fn verdict(worker: &Worker, until: Until) -> Result<Map<String, Value>, Problem>
         return Err(Problem::refused(format!("the worker was deleted before it was {what}")));
     }
     Ok(content)
-}
-
-pub(super) fn build_went(world: &World, hash: &ImageHash, step: &BuildStep, effects: &mut Effects) {
-    let Some(build) = world.builds.get(hash) else { return };
-    let mut event = effects.event("build");
-    event.insert("image".to_owned(), json!(hash.to_string()));
-    event.insert("step".to_owned(), json!(step.step));
-    event.insert("of".to_owned(), json!(step.of));
-    event.insert("line".to_owned(), json!(step.line));
-    effects.write(Write::Event(event));
-    for id in &build.waiting {
-        let reason = format!("building {}/{}", step.step, step.of);
-        let mut record = Map::new();
-        record.insert("reason".to_owned(), json!(reason));
-        effects.write(Write::Record(*id, record));
-    }
-}
-
-pub(super) fn built(
-    world: &mut World,
-    hash: &ImageHash,
-    result: Result<ImageFacts, BuildError>,
-    effects: &mut Effects,
-) {
-    let Some(build) = world.builds.remove(hash) else { return };
-    let mut event = effects.event("build");
-    event.insert("image".to_owned(), json!(hash.to_string()));
-    event.insert("status".to_owned(), json!(if result.is_ok() { "built" } else { "failed" }));
-    effects.write(Write::Event(event));
-    if let Ok(facts) = &result {
-        let maker = build.waiting.first().and_then(|id| world.workers.get(id));
-        let fields = about_image(maker, facts, build.since, effects.now);
-        effects.write(Write::Image(hash.clone(), fields));
-    }
-    let problem = result.err().map(|error| build_problem(&error));
-    for id in build.waiting {
-        let Some(worker) = world.workers.get_mut(&id) else { continue };
-        match (&problem, &worker.stage) {
-            (None, Stage::Building { image, .. }) => {
-                let image = image.clone();
-                worker.enter(Stage::Imaged { image }, effects.now);
-                effects.announce(worker);
-            }
-            (Some(problem), _) => break_down(world, id, problem.clone(), effects),
-            (None, _) => {}
-        }
-        if let Some(worker) = world.workers.get_mut(&id) {
-            effects.advance(worker);
-        }
-        settle(world, id, effects);
-    }
-}
-
-/// What is written down about an image that was built.
-fn about_image(
-    maker: Option<&Worker>,
-    facts: &ImageFacts,
-    since: Timestamp,
-    now: Timestamp,
-) -> Map<String, Value> {
-    let mut fields = Map::new();
-    if let Some(worker) = maker {
-        fields.insert("agent_type".to_owned(), json!(worker.spec.agent_type));
-        fields.insert("modules".to_owned(), json!(worker.spec.modules));
-    }
-    fields.insert("size".to_owned(), json!(facts.size));
-    fields.insert("built_at".to_owned(), json!(rfc3339(now)));
-    fields.insert("build_seconds".to_owned(), json!(now.duration_since(since).as_secs()));
-    fields
-}
-
-fn build_problem(error: &BuildError) -> Problem {
-    match error {
-        BuildError::Engine(error) => error.into(),
-        BuildError::Failed { reason, last_lines } => Problem::new(
-            ErrorKind::BuildFailed,
-            format!("{reason}; the build's last lines:\n{}", last_lines.join("\n")),
-        ),
-    }
 }

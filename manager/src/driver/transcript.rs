@@ -10,7 +10,8 @@ use worker_protocol::{ErrorKind, Keys, Problem, Reply, WorkerId, parse_command};
 use super::*;
 use crate::decide::PriorRecord;
 use crate::engine::{End, InstanceName, InstanceState};
-use crate::image::{ContextFile, ImageSpec};
+use crate::image::collect::Stored;
+use crate::image::{BaseOwner, ContextFile, ImageSpec, Offer};
 use crate::label::Known;
 use crate::world::StepKind;
 
@@ -19,6 +20,7 @@ struct Play {
     catalogue: Catalogue,
     now: Timestamp,
     asked_at: Timestamp,
+    builds: Vec<BuildId>,
 }
 
 #[test]
@@ -40,9 +42,10 @@ fn every_transcript_plays_as_it_is_written() {
 fn play(written: &str) -> String {
     let mut play = Play {
         world: World::default(),
-        catalogue: Catalogue::load(None).unwrap(),
+        catalogue: Catalogue::load(None, &Offer::default()).unwrap(),
         now: Timestamp::UNIX_EPOCH,
         asked_at: Timestamp::UNIX_EPOCH,
+        builds: Vec::new(),
     };
     let mut actual = String::new();
     for line in written.lines().filter(|line| !line.starts_with('<')) {
@@ -52,6 +55,9 @@ fn play(written: &str) -> String {
         play.now = play.now.checked_add(SignedDuration::from_secs(1)).unwrap();
         let Some(event) = play.event(happening) else { continue };
         for effect in handle(&mut play.world, &play.catalogue, event, play.now) {
+            if let Effect::Build(job) = &effect {
+                play.builds.push(job.id);
+            }
             actual.push_str(&format!("< {}\n", shown(&effect)));
         }
     }
@@ -78,18 +84,22 @@ impl Play {
                 Event::Listed { asked_at: self.asked_at, found: self.found(found) }
             }
             ("ended", id) => Event::InstanceEnded(worker(id)),
-            ("built", "ok") => {
-                Event::Built(self.hash(), Ok(ImageFacts { id: "i".into(), size: 5 }))
-            }
-            ("built", reason) => {
-                let last_lines = vec!["the last line".to_owned()];
-                let reason = reason.to_owned();
-                Event::Built(self.hash(), Err(BuildError::Failed { reason, last_lines }))
-            }
+            ("built", result) => self.built(1, result),
+            ("built-late", result) => self.built(2, result),
             ("building", line) => {
-                let line = line.to_owned();
-                Event::BuildWent(self.hash(), BuildStep { step: 1, of: 9, line })
+                let step = BuildStep { step: 1, of: 9, line: line.to_owned() };
+                Event::BuildWent(self.hash(), *self.builds.last().unwrap(), step)
             }
+            ("in-advance", state) => Event::InAdvance(vec![self.prebuild(state == "present")]),
+            ("due", "disk") => Event::CollectionDue(Cause::Disk),
+            ("due", _) => Event::CollectionDue(Cause::Schedule),
+            ("inventory", images) => Event::Inventoried(Ok(self.inventory(images))),
+            ("image-removed", "ok") => Event::ImageRemoved(self.removing(), Ok(())),
+            ("image-removed", why) => {
+                let problem = Problem::new(ErrorKind::EngineUnavailable, why);
+                Event::ImageRemoved(self.removing(), Err(problem))
+            }
+            ("pruned", bytes) => Event::CachePruned(Ok(bytes.parse().unwrap())),
             ("resolved" | "launched" | "autopsied" | "removed", rest) => {
                 let (id, what) = rest.split_once(' ').unwrap();
                 Event::Done(worker(id), self.outcome(verb, what))
@@ -107,7 +117,14 @@ impl Play {
                 let ip_address = Some("10.0.0.9".to_owned());
                 Outcome::Launched(Ok(Launch { ip_address, started_at: None }))
             }
-            ("launched", why) => Outcome::Launched(Err(Problem::new(ErrorKind::StartFailed, why))),
+            ("launched", "without image") => {
+                let problem = Problem::new(ErrorKind::StartFailed, "the image is gone");
+                Outcome::Launched(Err(LaunchError::NoImage(problem)))
+            }
+            ("launched", why) => {
+                let problem = Problem::new(ErrorKind::StartFailed, why);
+                Outcome::Launched(Err(LaunchError::Failed(problem)))
+            }
             ("autopsied", _) => Outcome::Autopsied(Ok(autopsy(what))),
             (_, "ok") => Outcome::Removed(Ok(Evidence::default())),
             _ => Outcome::Removed(Err(unavailable())),
@@ -119,6 +136,7 @@ impl Play {
             agent: worker_protocol::AgentType::Custom,
             modules: std::collections::BTreeSet::new(),
             base_image: "base".into(),
+            base_owner: BaseOwner::Operator,
             base_identity: "sha256:0".into(),
             architecture: "amd64".into(),
             ca_bundle: None,
@@ -135,6 +153,57 @@ impl Play {
         let rendered = Arc::new(self.rendered());
         let hash = rendered.hash.clone();
         Resolution { image: Image { tag: "worker:image".into(), hash }, rendered, present }
+    }
+
+    /// The end of the last build but so many.
+    fn built(&self, back: usize, result: &str) -> Event {
+        let result = match result {
+            "ok" => Ok(ImageFacts { id: "i".into(), size: 5 }),
+            reason => {
+                let last_lines = vec!["the last line".to_owned()];
+                Err(BuildError::Failed { reason: reason.to_owned(), last_lines })
+            }
+        };
+        Event::Built(self.hash(), self.builds[self.builds.len() - back], result)
+    }
+
+    fn prebuild(&self, present: bool) -> Prebuild {
+        let Resolution { image, rendered, .. } = self.resolution(present);
+        Prebuild { wish: "CUSTOM".parse().unwrap(), image, rendered, present }
+    }
+
+    /// `old,used,own`: an image that nobody has used for long, one that an instance uses, and the
+    /// one that `resolved` and `built` speak of, unused for long as well.
+    fn inventory(&self, list: &str) -> Inventory {
+        let image = |word: &str| {
+            let other = format!("{:0>64}", word.len());
+            let hash = match word {
+                "own" => self.hash(),
+                _ => ImageHash::parse(&other).unwrap(),
+            };
+            Stored {
+                tag: hash.tag("worker"),
+                hash,
+                holds: word.to_owned(),
+                base: "debian".to_owned(),
+                size: 5,
+                layers: Vec::new(),
+                built_at: None,
+                last_used: self.now - SignedDuration::from_hours(24 * 9),
+                used: word == "used",
+            }
+        };
+        Inventory {
+            images: list.split(',').map(image).collect(),
+            disk: None,
+            cache: 7,
+            rules: crate::config::Gc::default().rules,
+        }
+    }
+
+    fn removing(&self) -> ImageHash {
+        let sweep = self.world.sweeps.current.as_ref().unwrap();
+        sweep.removing.clone().unwrap()
     }
 
     /// `w1:running,w2:created,w3:ended`
@@ -263,7 +332,10 @@ fn shown(effect: &Effect) -> String {
             };
             format!("step {} {word}", named(*id))
         }
-        Effect::Build(..) => "build".to_owned(),
+        Effect::Build(job) => format!("build {}", job.wish),
+        Effect::TakeInventory(cause) => format!("take inventory for {}", cause.as_str()),
+        Effect::RemoveImage(..) => "remove the image".to_owned(),
+        Effect::PruneCache(_) => "remove what builds left".to_owned(),
         Effect::Admit(id) => format!("admit {} to redis", named(*id)),
         Effect::Hurry(id) => format!("end {} at once", named(*id)),
         Effect::EndBuild(_) => "end the build".to_owned(),
@@ -282,7 +354,10 @@ fn shown_write(write: &Write) -> String {
         }
         Write::Farewell(id) => format!("farewell {}", named(*id)),
         Write::Event(fields) => {
-            format!("event {}", text(fields, &["type", "status", "reason", "error", "line"]))
+            let words = text(fields, &["type", "status", "holds", "reason", "error", "line"]);
+            let numbers = ["removed", "kept", "not_removed", "cache_bytes"].into_iter();
+            let numbers = numbers.filter_map(|name| Some(format!(" {name}={}", fields.get(name)?)));
+            format!("event {words}{}", numbers.collect::<String>())
         }
         Write::Reply(header, reply, settled) => {
             let all: BTreeMap<String, serde_json::Value> =
@@ -292,7 +367,8 @@ fn shown_write(write: &Write) -> String {
                 Some(other) => Some(format!("{name}={other}")),
                 None => None,
             };
-            let names = ["status", "already", "error", "message", "result"];
+            let names =
+                ["status", "already", "error", "message", "result", "removed", "kept", "images"];
             let words: Vec<_> = names.iter().filter_map(|name| word(name)).collect();
             let ok = if reply.is_ok() { "ok" } else { "failed" };
             let later = if *settled == Settled::Later { ", acknowledged later" } else { "" };
@@ -306,5 +382,6 @@ fn shown_write(write: &Write) -> String {
         Write::FirstPrompt(_, id, _) => format!("first prompt of {}", named(*id)),
         Write::Touch(_) => "touch the image".to_owned(),
         Write::Image(..) => "note the image".to_owned(),
+        Write::ForgetImage(_) => "forget the image".to_owned(),
     }
 }

@@ -1,225 +1,72 @@
-//! All templates: those that travel inside the manager, overlaid by the operator's own.
-//!
-//! Everything is checked when it is loaded, a rendering included, so that a mistake in a template
-//! stops the manager at start and not a worker at night.
+//! All templates, and what follows from a choice of them.
 
-use handlebars::Handlebars;
-use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use worker_protocol::problem::did_you_mean;
 use worker_protocol::{AgentType, ModuleName, Problem};
 
-use super::source::{Sources, embedded, read_folder};
-use super::template::{self, AgentHead, ModuleHead, TemplateError};
-
-const FRAME: &str = "frame.hbs";
-
-/// Why the templates cannot be used. Each says which file.
-#[derive(Debug, thiserror::Error)]
-pub enum CatalogueError {
-    /// The operator's folder or a file in it cannot be read.
-    #[error("failed to read {path}, which is to hold templates")]
-    Read {
-        /// What was read.
-        path: PathBuf,
-        /// Why it failed.
-        source: std::io::Error,
-    },
-    /// A file's name says nothing.
-    #[error(
-        "template {file}: a template is {FRAME}, modules/<module>.hbs or agents/<agent>.hbs{hint}"
-    )]
-    Name {
-        /// Below the templates' folder.
-        file: String,
-        /// What was expected instead.
-        hint: String,
-    },
-    /// A file is no template.
-    #[error("template {file}")]
-    Template {
-        /// Below the templates' folder.
-        file: String,
-        /// What is wrong with it.
-        source: TemplateError,
-    },
-    /// A template does not render.
-    #[error("template {file} does not render: {reason}")]
-    Render {
-        /// Below the templates' folder.
-        file: String,
-        /// What Handlebars says.
-        reason: String,
-    },
-    /// A template needs a module that cannot come before it.
-    #[error("template {file} needs {need}, {why}")]
-    Need {
-        /// Below the templates' folder.
-        file: String,
-        /// The module's name.
-        need: String,
-        /// What is wrong with it.
-        why: String,
-    },
-}
+use super::context::ContextFile;
+use super::frame::{Frames, Part, Parts, Text};
+use super::load::{BASE, Companions};
+use super::template::{AgentHead, Companion, ModuleHead, StageHead};
 
 /// A module: what it says about itself, and its piece of the Dockerfile.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Module {
     /// Its name in upper case.
     pub name: ModuleName,
     /// What its file says.
     pub head: ModuleHead,
-    /// Its piece of the Dockerfile, rendered.
-    pub body: String,
+    /// Its piece of the Dockerfile.
+    pub text: Text,
 }
 
 /// An agent: what it says about itself, and its stage of the Dockerfile.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct AgentTemplate {
     /// Which agent.
     pub agent: AgentType,
     /// What its file says.
     pub head: AgentHead,
-    /// Its stage of the Dockerfile, rendered.
-    pub body: String,
+    /// Its stage of the Dockerfile.
+    pub text: Text,
+}
+
+/// A stage that modules and agents copy from, or begin with.
+#[derive(Clone, Debug)]
+pub(super) struct Stage {
+    pub(super) name: String,
+    pub(super) head: StageHead,
+    pub(super) text: Text,
 }
 
 /// Every template, checked.
 #[derive(Debug)]
 pub struct Catalogue {
-    frame: Handlebars<'static>,
-    modules: BTreeMap<ModuleName, Module>,
-    agents: BTreeMap<AgentType, AgentTemplate>,
+    pub(super) frames: Frames,
+    pub(super) stages: BTreeMap<String, Stage>,
+    pub(super) modules: BTreeMap<ModuleName, Module>,
+    pub(super) agents: BTreeMap<AgentType, AgentTemplate>,
+    pub(super) files: BTreeMap<String, Arc<ContextFile>>,
+    pub(super) companions: Companions,
 }
 
-/// What the frame can use.
-#[derive(Serialize)]
-pub(super) struct FrameData<'a> {
-    pub(super) base_image: &'a str,
-    pub(super) ca_bundle: bool,
-    pub(super) agent: &'a AgentTemplate,
+/// The modules of an image, each list in the order of its layers.
+pub(super) struct Layers<'a> {
+    /// Those that the agent needs: they are the same in all its images, and come before it.
+    pub(super) foundation: Vec<&'a Module>,
+    /// The others. The agent, which is the largest layer, comes before them.
     pub(super) modules: Vec<&'a Module>,
 }
 
+impl<'a> Layers<'a> {
+    fn all(&self) -> impl Iterator<Item = &'a Module> {
+        self.foundation.iter().chain(&self.modules).copied()
+    }
+}
+
 impl Catalogue {
-    /// The templates that travel inside the manager, with those in `extra` in their place or
-    /// beside them.
-    ///
-    /// # Errors
-    /// When a template cannot be read, is malformed, or does not render.
-    pub fn load(extra: Option<&Path>) -> Result<Self, CatalogueError> {
-        let mut sources = embedded();
-        if let Some(folder) = extra {
-            let own = read_folder(folder);
-            sources.extend(own.map_err(|(path, source)| CatalogueError::Read { path, source })?);
-        }
-        Self::from_sources(&sources)
-    }
-
-    pub(super) fn from_sources(sources: &Sources) -> Result<Self, CatalogueError> {
-        let mut catalogue =
-            Self { frame: handlebars(), modules: BTreeMap::new(), agents: BTreeMap::new() };
-        for (file, text) in sources {
-            catalogue.add(file, text)?;
-        }
-        catalogue.check_needs()?;
-        catalogue.check_frame()?;
-        Ok(catalogue)
-    }
-
-    fn add(&mut self, file: &str, text: &str) -> Result<(), CatalogueError> {
-        match file.strip_suffix(".hbs").and_then(|stem| stem.split_once('/')) {
-            None if file == FRAME => self.add_frame(text),
-            Some(("modules", stem)) => self.add_module(file, stem, text),
-            Some(("agents", stem)) => self.add_agent(file, stem, text),
-            _ => Err(CatalogueError::Name { file: file.to_owned(), hint: String::new() }),
-        }
-    }
-
-    fn add_frame(&mut self, text: &str) -> Result<(), CatalogueError> {
-        self.frame.register_template_string(FRAME, text).map_err(|error| CatalogueError::Render {
-            file: FRAME.to_owned(),
-            reason: error.to_string(),
-        })
-    }
-
-    fn add_module(&mut self, file: &str, stem: &str, text: &str) -> Result<(), CatalogueError> {
-        let name = ModuleName::parse(stem).map_err(|problem| CatalogueError::Name {
-            file: file.to_owned(),
-            hint: format!("; {}", problem.message),
-        })?;
-        let (head, body) = read::<ModuleHead>(file, text)?;
-        self.modules.insert(name.clone(), Module { name, head, body });
-        Ok(())
-    }
-
-    fn add_agent(&mut self, file: &str, stem: &str, text: &str) -> Result<(), CatalogueError> {
-        let agent = AgentType::ALL
-            .into_iter()
-            .find(|agent| agent.as_str().eq_ignore_ascii_case(stem))
-            .ok_or_else(|| CatalogueError::Name {
-                file: file.to_owned(),
-                hint: format!("; the agents are {}", names(AgentType::ALL)),
-            })?;
-        let (head, body) = read::<AgentHead>(file, text)?;
-        self.agents.insert(agent, AgentTemplate { agent, head, body });
-        Ok(())
-    }
-
-    fn check_needs(&self) -> Result<(), CatalogueError> {
-        for module in self.modules.values() {
-            let file = format!("modules/{}.hbs", module.name.as_str().to_lowercase());
-            self.check_needs_of(&file, &module.head.needs, module.head.position)?;
-        }
-        for agent in self.agents.values() {
-            let file = format!("agents/{}.hbs", agent.agent.as_str().to_lowercase());
-            self.check_needs_of(&file, &agent.head.needs, u32::MAX)?;
-        }
-        Ok(())
-    }
-
-    /// A module that is needed stands before the one that needs it; so there are no circles.
-    fn check_needs_of(
-        &self,
-        file: &str,
-        needs: &[String],
-        position: u32,
-    ) -> Result<(), CatalogueError> {
-        for need in needs {
-            let why = match self.module(need) {
-                None => {
-                    format!("which is no module; the modules are {}", names(self.modules.keys()))
-                }
-                Some(module) if module.head.position >= position => format!(
-                    "which must have a lower position than {position}, not {}",
-                    module.head.position
-                ),
-                Some(_) => continue,
-            };
-            return Err(CatalogueError::Need { file: file.to_owned(), need: need.clone(), why });
-        }
-        Ok(())
-    }
-
-    /// Renders each agent with all modules once.
-    fn check_frame(&self) -> Result<(), CatalogueError> {
-        for agent in self.agents.values() {
-            for ca_bundle in [false, true] {
-                let modules = self.modules.values().collect();
-                self.render_frame(&FrameData { base_image: "base", ca_bundle, agent, modules })
-                    .map_err(|reason| CatalogueError::Render { file: FRAME.to_owned(), reason })?;
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn render_frame(&self, data: &FrameData) -> Result<String, String> {
-        self.frame.render(FRAME, data).map_err(|error| error.to_string())
-    }
-
-    fn module(&self, name: &str) -> Option<&Module> {
+    pub(super) fn module(&self, name: &str) -> Option<&Module> {
         ModuleName::parse(name).ok().and_then(|name| self.modules.get(&name))
     }
 
@@ -239,18 +86,43 @@ impl Catalogue {
         self.agents().any(|agent| agent.head.credentials.iter().any(|known| known == name))
     }
 
-    /// Whether all of these modules exist.
+    /// Whether modules may bring a companion, and how it is then confined.
+    #[must_use]
+    pub fn companions(&self) -> &Companions {
+        &self.companions
+    }
+
+    /// Whether these modules exist and may be had together for this agent.
     ///
     /// # Errors
-    /// When one does not; the message names the nearest one and all of them.
-    pub fn check_modules(&self, wanted: &BTreeSet<ModuleName>) -> Result<(), Problem> {
-        match wanted.iter().find(|name| !self.modules.contains_key(name)) {
-            None => Ok(()),
-            Some(unknown) => Err(Problem::malformed(format!(
+    /// When one does not exist: the message names the nearest one and all of them. When one brings
+    /// a companion and the operator does not allow it: the message says how to. When two bring one.
+    pub fn check_modules(
+        &self,
+        agent: &AgentTemplate,
+        wanted: &BTreeSet<ModuleName>,
+    ) -> Result<(), Problem> {
+        if let Some(unknown) = wanted.iter().find(|name| !self.modules.contains_key(name)) {
+            return Err(Problem::malformed(format!(
                 "`modules` holds {unknown}, which is not known{}; the modules are {}",
                 did_you_mean(unknown.as_str(), self.modules.keys().map(ModuleName::as_str))
                     .trim_end_matches('?'),
                 names(self.modules.keys())
+            )));
+        }
+        let layers = self.layers(agent, wanted);
+        let bringing: Vec<_> =
+            layers.all().filter(|module| module.head.companion.is_some()).collect();
+        match (bringing.as_slice(), &self.companions) {
+            ([], _) | ([_], Companions::Allowed(_)) => Ok(()),
+            ([module, ..], Companions::Refused) => {
+                let asked = wanted.contains(&module.name);
+                Err(Problem::refused(switched_off(&module.name, asked)))
+            }
+            (several, Companions::Allowed(_)) => Err(Problem::refused(format!(
+                "modules {} cannot be combined: each brings an engine of its own to run beside the \
+                 agent, and a worker has one; ask for one of them",
+                several.iter().map(|module| module.name.as_str()).collect::<Vec<_>>().join(" and ")
             ))),
         }
     }
@@ -258,157 +130,139 @@ impl Catalogue {
     /// An agent's template.
     ///
     /// # Errors
-    /// When there is none for it yet.
+    /// When there is none for it.
     pub fn agent(&self, agent: AgentType) -> Result<&AgentTemplate, Problem> {
         self.agents.get(&agent).ok_or_else(|| {
             Problem::refused(format!(
-                "`agent_type` {agent} has no image template yet; those that exist: {}",
+                "`agent_type` {agent} has no image template; those that exist: {}",
                 names(self.agents.keys())
             ))
         })
     }
 
-    /// These modules and all that they and the agent need, in the order of their layers.
+    /// What the environment of this agent always holds in workers with these modules. Where both
+    /// say something, the agent's template has the last word.
+    #[must_use]
+    pub fn environment(
+        &self,
+        agent: &AgentTemplate,
+        wanted: &BTreeSet<ModuleName>,
+    ) -> BTreeMap<String, String> {
+        let layers = self.layers(agent, wanted);
+        let heads = layers.all().map(|module| &module.head.env).chain([&agent.head.env]);
+        heads.flatten().map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    /// What is to run beside this agent in workers with these modules.
+    #[must_use]
+    pub fn companion(
+        &self,
+        agent: &AgentTemplate,
+        wanted: &BTreeSet<ModuleName>,
+    ) -> Option<&Companion> {
+        self.layers(agent, wanted).all().find_map(|module| module.head.companion.as_ref())
+    }
+
+    /// These modules and all that they and the agent need.
     pub(super) fn layers<'a>(
         &'a self,
         agent: &AgentTemplate,
         wanted: &BTreeSet<ModuleName>,
-    ) -> Vec<&'a Module> {
-        let mut left: Vec<&Module> =
-            wanted.iter().filter_map(|name| self.modules.get(name)).collect();
-        left.extend(agent.head.needs.iter().filter_map(|need| self.module(need)));
+    ) -> Layers<'a> {
+        let needed = agent.head.needs.iter().filter_map(|need| self.module(need));
+        let foundation = self.closure(needed.collect());
+        let wanted = wanted.iter().filter_map(|name| self.modules.get(name));
+        let mut modules = self.closure(wanted.collect());
+        modules.retain(|place, _| !foundation.contains_key(place));
+        Layers {
+            foundation: foundation.into_values().collect(),
+            modules: modules.into_values().collect(),
+        }
+    }
+
+    /// These modules and all that they need, by their place.
+    fn closure<'a>(
+        &'a self,
+        mut left: Vec<&'a Module>,
+    ) -> BTreeMap<(u32, &'a ModuleName), &'a Module> {
         let mut found = BTreeMap::new();
         while let Some(module) = left.pop() {
             if found.insert((module.head.position, &module.name), module).is_none() {
                 left.extend(module.head.needs.iter().filter_map(|need| self.module(need)));
             }
         }
-        found.into_values().collect()
+        found
+    }
+
+    /// All that the frame puts together.
+    pub(super) fn parts<'a>(
+        &'a self,
+        agent: &'a AgentTemplate,
+        wanted: &BTreeSet<ModuleName>,
+        base_image: &'a str,
+        ca_bundle: bool,
+    ) -> Parts<'a> {
+        let layers = self.layers(agent, wanted);
+        let part = |module: &&'a Module| Part { name: module.name.as_str(), text: &module.text };
+        Parts {
+            base_image,
+            ca_bundle,
+            stages: self
+                .stages_of(agent, &layers)
+                .map(|stage| Part { name: &stage.name, text: &stage.text })
+                .collect(),
+            foundation: layers.foundation.iter().map(part).collect(),
+            agent: agent.agent,
+            builder: agent.head.builder.as_deref().unwrap_or(BASE),
+            agent_text: &agent.text,
+            modules: layers.modules.iter().map(part).collect(),
+        }
+    }
+
+    fn stages_of<'a>(
+        &'a self,
+        agent: &AgentTemplate,
+        layers: &Layers,
+    ) -> impl Iterator<Item = &'a Stage> {
+        let own = agent.head.stages.iter().chain(&agent.head.builder);
+        let all = layers.all().flat_map(|module| &module.head.stages).chain(own);
+        let named: BTreeSet<&String> = all.collect();
+        let stages: Vec<_> = named.into_iter().filter_map(|name| self.stages.get(name)).collect();
+        stages.into_iter()
+    }
+
+    /// The files that the parts of such an image copy, by name.
+    pub(super) fn files_of(
+        &self,
+        agent: &AgentTemplate,
+        wanted: &BTreeSet<ModuleName>,
+    ) -> BTreeMap<String, Arc<ContextFile>> {
+        let layers = self.layers(agent, wanted);
+        let stages = self.stages_of(agent, &layers).flat_map(|stage| &stage.head.files);
+        let modules = layers.all().flat_map(|module| &module.head.files);
+        let named = modules.chain(stages).chain(&agent.head.files);
+        named.filter_map(|name| Some((name.clone(), Arc::clone(self.files.get(name)?)))).collect()
     }
 }
 
-fn names<T: ToString>(all: impl IntoIterator<Item = T>) -> String {
+fn switched_off(module: &ModuleName, asked: bool) -> String {
+    let which = if asked {
+        format!("module {module} is off")
+    } else {
+        format!("what was asked for needs the module {module}, which is off")
+    };
+    format!(
+        "{which}: an agent that commands a container engine commands the machine it runs on, so \
+         it gets an engine of its own, and only where the operator chose how that one is confined. \
+         To turn it on, set docker = \"privileged\" or docker = \"sysbox\" in worker-manager.toml \
+         (or WORKER_DOCKER), after reading docs/security.md"
+    )
+}
+
+pub(super) fn names<T: ToString>(all: impl IntoIterator<Item = T>) -> String {
     all.into_iter().map(|name| name.to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// A Dockerfile is no HTML: nothing is escaped. A name that is not there is a mistake.
-fn handlebars() -> Handlebars<'static> {
-    let mut handlebars = Handlebars::new();
-    handlebars.set_strict_mode(true);
-    handlebars.register_escape_fn(handlebars::no_escape);
-    handlebars
-}
-
-/// What a file says about itself, and its text, rendered with that.
-fn read<Head>(file: &str, text: &str) -> Result<(Head, String), CatalogueError>
-where
-    Head: serde::de::DeserializeOwned + Serialize,
-{
-    let (head, body) = template::parse::<Head>(text)
-        .map_err(|source| CatalogueError::Template { file: file.to_owned(), source })?;
-    let body = handlebars().render_template(body, &head).map_err(|error| {
-        CatalogueError::Render { file: file.to_owned(), reason: error.to_string() }
-    })?;
-    Ok((head, body))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use worker_protocol::ErrorKind;
-
-    const MODULE: &str = "+++\nsummary = \"s\"\nversion = \"1\"\nsize = \"small\"\nposition = 10\n\
-                          needs = []\n+++\nRUN {{version}}\n";
-
-    fn with(file: &str, text: &str) -> Result<Catalogue, CatalogueError> {
-        let mut sources = embedded();
-        sources.insert(file.to_owned(), text.to_owned());
-        Catalogue::from_sources(&sources)
-    }
-
-    /// The whole chain, as it is printed.
-    fn said(result: Result<Catalogue, CatalogueError>) -> String {
-        let error = result.unwrap_err();
-        let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
-        format!("{error}{}", source.unwrap_or_default())
-    }
-
-    #[test]
-    fn a_module_that_is_not_known_is_refused_with_the_nearest_and_all() {
-        let catalogue = Catalogue::load(None).unwrap();
-        let wanted = BTreeSet::from([ModuleName::parse("GITT").unwrap()]);
-        let problem = catalogue.check_modules(&wanted).unwrap_err();
-        assert_eq!(problem.kind, ErrorKind::Malformed);
-        for part in ["`modules` holds GITT", "did you mean `GIT`", "CURL, "] {
-            assert!(problem.message.contains(part), "{problem}");
-        }
-    }
-
-    #[test]
-    fn an_agent_without_a_template_is_refused_with_those_that_have_one() {
-        let mut sources = embedded();
-        sources.remove("agents/claude.hbs").unwrap();
-        let catalogue = Catalogue::from_sources(&sources).unwrap();
-        let problem = catalogue.agent(AgentType::Claude).unwrap_err();
-        assert_eq!(problem.kind, ErrorKind::Refused);
-        assert!(problem.message.contains("CUSTOM"), "{problem}");
-    }
-
-    #[test]
-    fn a_template_with_a_mistake_is_named_with_the_mistake() {
-        let cases = [
-            (
-                "modules/bad.hbs",
-                MODULE.replace("{{version}}", "{{verion}}"),
-                "bad.hbs does not render",
-            ),
-            (
-                "modules/bad.hbs",
-                MODULE.replace("{{version}}", "{{#if}}"),
-                "bad.hbs does not render",
-            ),
-            (
-                "modules/bad.hbs",
-                MODULE.replace("needs", "neds"),
-                "bad.hbs: line 6: unknown field `neds`",
-            ),
-            (
-                "modules/bad.hbs",
-                MODULE.replace("[]", "[\"GTI\"]"),
-                "bad.hbs needs GTI, which is no",
-            ),
-            ("modules/bad.hbs", MODULE.replace("[]", "[\"bad\"]"), "bad.hbs needs bad, which must"),
-            ("frame.hbs", "FROM {{base_imag}}".into(), "frame.hbs does not render"),
-            ("frame.hbs", "FROM {{base_image".into(), "frame.hbs does not render"),
-            ("agents/robot.hbs", MODULE.into(), "robot.hbs: a template is frame.hbs, modules/"),
-            ("modules/a-b.hbs", MODULE.into(), "a-b.hbs: a template is"),
-            ("module/git.hbs", MODULE.into(), "module/git.hbs: a template is"),
-            ("other.hbs", MODULE.into(), "other.hbs: a template is"),
-        ];
-        for (file, text, expected) in cases {
-            let message = said(with(file, &text));
-            assert!(message.contains(expected), "{message}");
-        }
-    }
-
-    #[test]
-    fn the_operators_templates_come_beside_and_in_place_of_the_embedded_ones() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("modules")).unwrap();
-        std::fs::write(folder.path().join("README.md"), "no template").unwrap();
-        for name in ["git", "mine"] {
-            std::fs::write(folder.path().join(format!("modules/{name}.hbs")), MODULE).unwrap();
-        }
-        let catalogue = Catalogue::load(Some(folder.path())).unwrap();
-        for name in ["GIT", "MINE"] {
-            assert_eq!(catalogue.module(name).unwrap().body, "RUN 1");
-        }
-        assert!(catalogue.module("CURL").is_some());
-    }
-
-    #[test]
-    fn a_folder_that_is_not_there_is_named() {
-        let message = said(Catalogue::load(Some(Path::new("/no/such/folder"))));
-        assert!(message.contains("/no/such/folder"), "{message}");
-    }
-}
+#[path = "catalogue_tests.rs"]
+mod tests;

@@ -1,14 +1,28 @@
 //! From a wish to the text of an image: which templates there are, what they give, and the hash
 //! that names the result. No engine and no I/O here, besides reading the operator's templates.
 //!
-//! Reading order: [`template`] is one file, `source` is where files come from; [`catalogue`] is
-//! all of them, checked; [`spec`] is what one worker needs, and renders to a Dockerfile, a build
-//! context and a hash.
+//! Reading order: [`template`] is one file, `source` is where files come from, `helpers` is what
+//! their text can call; [`load`] makes [`catalogue`] of all of them, checked; `frame` puts the
+//! pieces of one image together; [`spec`] is what one worker needs, and comes to a Dockerfile, a
+//! build context and a hash. `wish` is how people name it. [`collect`] judges which of the images
+//! that were built go again, [`layers`] tells what they have in common.
 
 pub mod catalogue;
+mod check;
+pub mod collect;
+mod context;
+mod frame;
+mod helpers;
+pub mod layers;
+pub mod load;
 mod source;
 pub mod spec;
 pub mod template;
+mod wish;
 
-pub use catalogue::{AgentTemplate, Catalogue, CatalogueError, Module};
-pub use spec::{ContextFile, ImageHash, ImageSpec, Rendered};
+pub use catalogue::{AgentTemplate, Catalogue, Module};
+pub use context::ContextFile;
+pub use load::{AgentOverride, CatalogueError, Companions, Offer};
+pub use spec::{BaseOwner, ImageHash, ImageSpec, Rendered};
+pub use template::{Companion, SizeClass};
+pub use wish::ImageWish;

@@ -7,17 +7,18 @@ use std::{fs, io};
 
 static EMBEDDED: Dir = include_dir!("$CARGO_MANIFEST_DIR/../dockerfile-templates");
 
-/// Text of the template files, by their path below the templates' folder.
-pub(super) type Sources = BTreeMap<String, String>;
+/// The folder whose files templates copy into images as they are.
+pub(super) const FILES: &str = "files/";
+
+/// Templates and the files that they copy, by their path below the templates' folder.
+pub(super) type Sources = BTreeMap<String, Vec<u8>>;
 
 /// Those that travel inside the manager.
 pub(super) fn embedded() -> Sources {
     let folders = EMBEDDED.dirs().chain(std::iter::once(&EMBEDDED));
-    let files = folders.flat_map(Dir::files).filter(|file| is_template(file.path()));
+    let files = folders.flat_map(Dir::files).filter(|file| is_ours(file.path()));
     files
-        .filter_map(|file| {
-            Some((file.path().to_str()?.to_owned(), file.contents_utf8()?.to_owned()))
-        })
+        .filter_map(|file| Some((file.path().to_str()?.to_owned(), file.contents().to_vec())))
         .collect()
 }
 
@@ -28,10 +29,12 @@ pub(super) fn read_folder(root: &Path) -> Result<Sources, (PathBuf, io::Error)> 
         paths.extend(entries(folder)?);
     }
     let mut sources = Sources::new();
-    for path in paths.iter().filter(|path| is_template(path)) {
-        let text = fs::read_to_string(path).map_err(|error| (path.clone(), error))?;
+    for path in paths.iter().filter(|path| path.is_file()) {
         let below = path.strip_prefix(root).unwrap_or(path);
-        sources.insert(below.to_string_lossy().into_owned(), text);
+        if is_ours(below) {
+            let bytes = fs::read(path).map_err(|error| (path.clone(), error))?;
+            sources.insert(below.to_string_lossy().into_owned(), bytes);
+        }
     }
     Ok(sources)
 }
@@ -42,6 +45,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
     all.map_err(|error| (folder.to_owned(), error))
 }
 
-fn is_template(path: &Path) -> bool {
-    path.extension().is_some_and(|end| end == "hbs")
+/// A folder may hold other things besides, such as a text that explains it.
+fn is_ours(below: &Path) -> bool {
+    below.starts_with(FILES) || below.extension().is_some_and(|end| end == "hbs")
 }

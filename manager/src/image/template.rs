@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use worker_protocol::AgentProtocol;
 
+use crate::engine::{CompanionPlan, Confinement};
+
 /// What a module's file says about it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -23,6 +25,62 @@ pub struct ModuleHead {
     /// Modules that must come before it.
     #[serde(default)]
     pub needs: Vec<String>,
+    /// Stages that its text copies from.
+    #[serde(default)]
+    pub stages: Vec<String>,
+    /// Files that its text copies, by their names in the folder `files`.
+    #[serde(default)]
+    pub files: Vec<String>,
+    /// What it adds to the agent's environment.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// What is to run beside the agent.
+    #[serde(default)]
+    pub companion: Option<Companion>,
+    /// Digests of what it downloads.
+    #[serde(default)]
+    pub sha512: BTreeMap<String, String>,
+}
+
+/// A process of the module's own beside the agent, with rights that the agent does not have.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Companion {
+    /// Its first process, which runs as root.
+    pub command: Vec<String>,
+    /// A folder that it and the agent both see.
+    pub shared: String,
+    /// The file in [`Self::shared`] that shows that it is ready.
+    pub ready: String,
+    /// A folder that only it sees.
+    pub state: String,
+}
+
+impl Companion {
+    /// What the engine is to make of it.
+    #[must_use]
+    pub fn plan(&self, confinement: Confinement) -> CompanionPlan {
+        CompanionPlan {
+            command: self.command.clone(),
+            shared: self.shared.clone(),
+            ready: self.ready.clone(),
+            state: self.state.clone(),
+            confinement,
+        }
+    }
+}
+
+/// What a stage's file says about it: a part of the build that others copy from, or begin with.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageHead {
+    /// What it prepares, in a few words.
+    pub summary: String,
+    /// Of what it installs.
+    pub version: String,
+    /// Files that its text copies, by their names in the folder `files`.
+    #[serde(default)]
+    pub files: Vec<String>,
     /// Digests of what it downloads.
     #[serde(default)]
     pub sha512: BTreeMap<String, String>,
@@ -38,6 +96,16 @@ pub enum SizeClass {
     Medium,
     /// More.
     Large,
+}
+
+impl std::fmt::Display for SizeClass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Small => "small",
+            Self::Medium => "medium",
+            Self::Large => "large",
+        })
+    }
 }
 
 /// What an agent's file says about it.
@@ -60,6 +128,15 @@ pub struct AgentHead {
     /// Modules that it cannot do without.
     #[serde(default)]
     pub needs: Vec<String>,
+    /// The stage that its own begins with; without one, the base.
+    #[serde(default)]
+    pub builder: Option<String>,
+    /// Stages that its text copies from.
+    #[serde(default)]
+    pub stages: Vec<String>,
+    /// Files that its text copies, by their names in the folder `files`.
+    #[serde(default)]
+    pub files: Vec<String>,
     /// What its environment always holds.
     #[serde(default)]
     pub env: BTreeMap<String, String>,

@@ -1,10 +1,12 @@
 //! Redis: the only folder that names the client library.
 //!
 //! [`connect`] gives connections; [`read`] takes commands; [`mod@write`] gives replies, records and
-//! events; [`worker`] opens and closes a worker's own keys; [`follow`] is for clients.
+//! events; [`worker`] opens and closes a worker's own keys; `image` remembers images; [`follow`]
+//! is for clients.
 
 mod connect;
 mod follow;
+mod image;
 mod read;
 mod worker;
 mod write;

@@ -67,8 +67,8 @@ return redis.status_reply('OK')";
 
 /// Several writes that become visible together.
 pub(crate) struct Batch<'a> {
-    store: &'a Store,
-    pipe: Pipeline,
+    pub(super) store: &'a Store,
+    pub(super) pipe: Pipeline,
 }
 
 impl Store {
@@ -217,18 +217,6 @@ impl Batch<'_> {
     /// Acknowledges a command.
     pub(crate) fn acknowledge(&mut self, entry_id: &str) {
         self.pipe.xack(self.store.keys.commands(), COMMAND_GROUP, &[entry_id]).ignore();
-    }
-
-    /// An image is used now.
-    pub(crate) fn touch(&mut self, hash: &str, now: jiff::Timestamp) {
-        self.pipe.zadd(self.store.keys.images(), hash, now.as_second()).ignore();
-    }
-
-    /// What is known about an image that was built.
-    pub(crate) fn image(&mut self, hash: &str, fields: &Map<String, Value>) {
-        for (name, value) in fields {
-            self.pipe.hset(self.store.keys.image(hash), name, plain(value)).ignore();
-        }
     }
 
     /// Puts the first prompt into a worker's input: once for the request, however often tried.

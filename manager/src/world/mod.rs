@@ -5,10 +5,12 @@
 
 pub mod build;
 pub mod request;
+pub mod sweep;
 pub mod worker;
 
-pub use build::Build;
+pub use build::{Begin, Build, BuildId, Builds, Prebuild};
 pub use request::{Known, Requests};
+pub use sweep::{Cause, Fate, Sweep, Sweeps};
 pub use worker::{Ended, Evidence, Image, Origin, Stage, StepKind, Until, Waiting, Wish, Worker};
 
 use jiff::Timestamp;
@@ -16,6 +18,7 @@ use std::collections::BTreeMap;
 use worker_protocol::WorkerId;
 
 use crate::image::ImageHash;
+use crate::image::collect::Shield;
 
 /// Everything that decisions are made from.
 #[derive(Default)]
@@ -23,7 +26,9 @@ pub struct World {
     /// Every worker that exists or is wanted. A worker leaves when its removal is done.
     pub workers: BTreeMap<WorkerId, Worker>,
     /// Builds under way, one for each image, and who waits for them.
-    pub builds: BTreeMap<ImageHash, Build>,
+    pub builds: Builds,
+    /// Collections of images.
+    pub sweeps: Sweeps,
     /// Workers that were removed lately, and when: the engine's answer to an older question may
     /// still name them.
     pub gone: BTreeMap<WorkerId, Timestamp>,
@@ -44,5 +49,20 @@ impl World {
             }
         }
         count
+    }
+
+    /// Images that may not be collected now, and why.
+    #[must_use]
+    pub fn shields(&self) -> BTreeMap<ImageHash, Shield> {
+        let prebuilt = self.builds.in_advance.iter().map(|prebuild| &prebuild.image.hash);
+        let wish_to_run = self.workers.values().filter(|worker| worker.wish == Wish::Run);
+        let wanted = wish_to_run.filter_map(|worker| match &worker.stage {
+            Stage::Building { image, .. } | Stage::Imaged { image } => Some(image.hash.clone()),
+            Stage::Running { image, .. } => ImageHash::of_tag(image),
+            _ => None,
+        });
+        let wanted = wanted.chain(self.builds.hashes().cloned());
+        let all = prebuilt.map(|hash| (hash.clone(), Shield::Prebuilt));
+        all.chain(wanted.map(|hash| (hash, Shield::Wanted))).collect()
     }
 }

@@ -44,7 +44,7 @@ pub struct Worker {
     pub since: Timestamp,
     /// The step under way.
     pub busy: Option<StepKind>,
-    /// After a removal that failed: not before this.
+    /// After what failed and is tried again: not before this.
     pub not_before: Option<Timestamp>,
     /// Who waits for a reply.
     pub waiting: Vec<Waiting>,
@@ -53,6 +53,8 @@ pub struct Worker {
     /// When the engine said that the instance had ended, while it was still being launched: one
     /// that ends at once is then looked at as soon as its launch is told.
     pub end_heard_at: Option<Timestamp>,
+    /// How often its image went before it could be started.
+    pub images_lost: u8,
 }
 
 /// How the manager came to know a worker.
@@ -197,6 +199,7 @@ impl Worker {
             waiting: Vec::new(),
             unacknowledged: Vec::new(),
             end_heard_at: None,
+            images_lost: 0,
         }
     }
 

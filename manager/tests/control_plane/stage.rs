@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use worker_manager::act::Hands;
 use worker_manager::config::{RawConfig, Settings};
 use worker_manager::engine::{InstanceState, ScriptedEngine};
-use worker_manager::image::Catalogue;
+use worker_manager::image::{Catalogue, Offer};
 use worker_manager::serve::serve;
 use worker_manager::store::Store;
 use worker_protocol::{Boot, Pulse};
@@ -70,20 +70,27 @@ impl Stage {
 
     /// A manager of the namespace `t`.
     pub(crate) fn manager(&self) -> Manager {
+        self.manager_with(|_| ())
+    }
+
+    /// One that is configured otherwise.
+    pub(crate) fn manager_with(&self, configure: impl FnOnce(&mut RawConfig)) -> Manager {
         let wrapper = self.folder.path().join("worker-wrapper");
         std::fs::write(&wrapper, "a wrapper").unwrap();
-        let raw = RawConfig {
+        let mut raw = RawConfig {
             redis_url: Some(format!("redis+unix://{}/redis.sock", self.folder.path().display())),
             worker_redis_url: Some("redis://redis.invalid:6379/0".to_owned()),
             namespace: Some("t".to_owned()),
             wrapper: Some(wrapper),
             ..RawConfig::default()
         };
+        configure(&mut raw);
         let settings = Settings::check(raw, Path::new("/none")).unwrap();
         let url = settings.redis_url.reveal();
         let store = Store::open(url, settings.keys.clone(), settings.retention.clone()).unwrap();
         let engine: Arc<ScriptedEngine> = Arc::clone(&self.engine);
-        let hands = Hands::new(engine, store, Catalogue::load(None).unwrap(), settings);
+        let hands =
+            Hands::new(engine, store, Catalogue::load(None, &Offer::default()).unwrap(), settings);
         let stop = CancellationToken::new();
         let until_then = stop.clone();
         let task = tokio::spawn(async move { serve(hands, until_then).await.unwrap() });

@@ -21,6 +21,7 @@ const BUILD: Duration = Duration::from_secs(600);
 #[derive(Default)]
 pub struct Options {
     variables: Vec<(String, String)>,
+    file: String,
     no_manager: bool,
 }
 
@@ -28,6 +29,12 @@ impl Options {
     /// Sets an environment variable of the manager.
     pub fn set(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Gives it a configuration file with this text.
+    pub fn file(mut self, text: &str) -> Self {
+        self.file.push_str(text);
         self
     }
 
@@ -89,6 +96,10 @@ impl Installation {
             runtime.block_on(ScriptedModel::start(listen, Script::empty())).expect("a model");
         let namespace = format!("t-{}", &Uuid::new_v4().simple().to_string()[..12]);
         let mut variables = usual_variables(&environment, &namespace, &model);
+        let folder = TempDir::new().expect("a temporary folder");
+        let file = folder.path().join("worker-manager.toml");
+        std::fs::write(&file, options.file).expect("a configuration file");
+        variables.push(("WORKER_CONFIG".to_owned(), file.to_string_lossy().into_owned()));
         variables.extend(options.variables);
         let installation = Self {
             environment,
@@ -99,7 +110,7 @@ impl Installation {
             manager: RefCell::new(None),
             model: Some(model),
             runtime,
-            folder: TempDir::new().expect("a temporary folder"),
+            folder,
         };
         if !options.no_manager {
             installation.start_manager();

@@ -1,5 +1,8 @@
 //! The command line.
 
+mod images;
+mod table;
+
 use clap::{Args, Parser, Subcommand};
 use std::io::Read;
 use std::path::PathBuf;
@@ -17,6 +20,8 @@ use worker_manager::run::{Ending, Print, Task, run};
 use worker_manager::serve::serve;
 use worker_manager::store::Store;
 use worker_protocol::Keys;
+
+use images::ImagesVerb;
 
 /// Runs coding agents in containers, commanded by a Redis stream.
 #[derive(Parser)]
@@ -43,6 +48,19 @@ enum Verb {
     Run(RunArguments),
     /// Ask whether a manager answers, and how busy it is
     Ping,
+    /// List the modules and agents that a worker can have
+    Modules,
+    /// Remove images that are not used any more: each image with its reason
+    Gc {
+        /// Only tell what would be removed
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Look at images, and move them
+    Images {
+        #[command(subcommand)]
+        verb: ImagesVerb,
+    },
 }
 
 #[derive(Args)]
@@ -92,6 +110,12 @@ pub(crate) fn main(arguments: Arguments) -> ExitCode {
             Verb::Serve => serve_until_stopped(raw).await,
             Verb::Run(task) => run_task(raw, task).await,
             Verb::Ping => ping(raw).await,
+            Verb::Modules => {
+                images::modules(&Catalogue::load(raw.templates.as_deref(), &raw.offer()?)?);
+                Ok(ExitCode::SUCCESS)
+            }
+            Verb::Gc { dry_run } => images::gc(&client(&raw)?, dry_run).await,
+            Verb::Images { verb } => images::images(&hands(raw)?, verb).await,
         }
     });
     code.unwrap_or_else(|error: Error| complain(&*error))
@@ -111,9 +135,15 @@ fn raw_config(arguments: &Arguments) -> Result<RawConfig, Error> {
     Ok(raw)
 }
 
-async fn serve_until_stopped(mut raw: RawConfig) -> Result<ExitCode, Error> {
+async fn serve_until_stopped(raw: RawConfig) -> Result<ExitCode, Error> {
     log(&raw)?;
-    let catalogue = Catalogue::load(raw.templates.as_deref())?;
+    serve(hands(raw)?, stop_signal()?).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Everything that acts, as it is configured.
+fn hands(mut raw: RawConfig) -> Result<Hands, Error> {
+    let catalogue = Catalogue::load(raw.templates.as_deref(), &raw.offer()?)?;
     raw.take_credentials(
         catalogue.agents().flat_map(|a| a.head.credentials.iter().map(String::as_str)),
     );
@@ -121,15 +151,15 @@ async fn serve_until_stopped(mut raw: RawConfig) -> Result<ExitCode, Error> {
         tracing::warn!(name, "no agent's template takes this credential");
     }
     let settings = Settings::check(raw, &std::env::current_exe()?)?;
-    let store = Store::open(
-        settings.redis_url.reveal(),
-        settings.keys.clone(),
-        settings.retention.clone(),
-    )?;
+    for wish in &settings.prebuild {
+        let agent = catalogue.agent(wish.agent);
+        let known = agent.and_then(|agent| catalogue.check_modules(agent, &wish.modules));
+        known.map_err(|problem| format!("prebuild: {wish}: {}", problem.message))?;
+    }
+    let (keys, keep) = (settings.keys.clone(), settings.retention.clone());
+    let store = Store::open(settings.redis_url.reveal(), keys, keep)?;
     let engine = DockerEngine::connect(settings.docker_host.as_deref())?;
-    let hands = Hands::new(Arc::new(engine), store, catalogue, settings);
-    serve(hands, stop_signal()?).await?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Hands::new(Arc::new(engine), store, catalogue, settings))
 }
 
 fn log(raw: &RawConfig) -> Result<(), Error> {

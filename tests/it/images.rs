@@ -1,0 +1,144 @@
+//! Images that were built: listed, compared, collected, each with its reason, and never missed.
+
+use std::time::Duration;
+
+use worker_tests::harness::{Finished, Installation, Options, Reply, Templates, docker};
+
+/// Rules under which every image goes that nothing uses.
+const EAGER: &str = "[gc]\nunused = \"1ms\"\nmin_age = \"1ms\"\nmin_free = 0\n";
+/// A command that removes images takes its time on a busy machine.
+const LIMIT: Duration = Duration::from_secs(120);
+
+fn create(it: &Installation, modules: &str) -> Reply {
+    it.command(&[
+        ("command", "create"),
+        ("agent_type", "CUSTOM"),
+        ("agent_command", r#"["cat"]"#),
+        ("modules", modules),
+        ("wait", "running"),
+    ])
+}
+
+fn delete(it: &Installation, created: &Reply) {
+    let id = created.get("worker_id");
+    let reply = it.command(&[("command", "delete"), ("worker_id", &id), ("force", "true")]);
+    assert!(reply.is_ok(), "{reply:?}{}", it.explain());
+}
+
+/// Runs `worker-manager` with these arguments to its end.
+fn command_line(it: &Installation, arguments: &[&str]) -> Finished {
+    it.program(arguments[0], arguments).finish(LIMIT)
+}
+
+/// The line of a table that speaks of this image.
+fn line<'a>(finished: &'a Finished, holds: &str) -> &'a str {
+    let mut lines = finished.stdout.lines();
+    let fits = |line: &&str| line.split_whitespace().any(|word| word == holds);
+    lines.find(fits).unwrap_or_else(|| panic!("no line about {holds}: {finished:?}"))
+}
+
+fn quick_with_modules() -> Templates {
+    Templates::quick().module("ONE", "echo one >/one").module("TWO", "echo two >/two")
+}
+
+#[test]
+fn an_image_goes_when_nothing_uses_it_and_every_other_stays_with_a_reason() {
+    let templates = quick_with_modules();
+    let it = Installation::start_with(Options::default().templates(&templates).file(EAGER));
+    let stays = create(&it, "ONE");
+    let goes = create(&it, "TWO");
+    assert!(stays.is_ok() && goes.is_ok(), "{stays:?} {goes:?}{}", it.explain());
+    delete(&it, &goes);
+    // Of the same name, and not built by this installation.
+    let foreign = format!("{}:{}", it.namespace, "0".repeat(64));
+    docker(&["tag", &it.environment.base_image, &foreign]);
+
+    let dry = command_line(&it, &["gc", "--dry-run"]);
+    assert!(dry.status.success(), "{dry:?}");
+    assert!(line(&dry, "CUSTOM+ONE").ends_with("kept              a worker uses it"), "{dry:?}");
+    let would = line(&dry, "CUSTOM+TWO");
+    assert!(would.contains("would be removed") && would.contains("unused for"), "{dry:?}");
+    assert!(dry.stdout.contains("1 image would be removed, 1 kept"), "{dry:?}");
+    assert_eq!(it.images().len(), 3);
+
+    let wet = command_line(&it, &["gc"]);
+    assert!(wet.status.success(), "{wet:?}");
+    assert!(line(&wet, "CUSTOM+TWO").contains(" removed "), "{wet:?}");
+    assert!(wet.stdout.contains("1 image removed, 1 kept"), "{wet:?}");
+    assert_eq!(it.images().len(), 2);
+    assert!(it.images().contains(&foreign));
+    let events = it.events();
+    let removal = events.iter().find(|e| e.kind() == "removal" && e.get("holds") == "CUSTOM+TWO");
+    assert!(removal.is_some_and(|event| event.get("reason").contains("unused for")), "{events:?}");
+    let gc = events.iter().rfind(|event| event.kind() == "gc").expect("an event");
+    assert_eq!((gc.get("cause"), gc.get("removed")), ("command", "1"), "{gc:?}");
+    assert!(gc.get("freed_bytes").parse::<u64>().is_ok_and(|bytes| bytes > 0), "{gc:?}");
+
+    let listed = command_line(&it, &["images", "list"]);
+    assert!(line(&listed, "CUSTOM+ONE").ends_with("yes"), "{listed:?}");
+    assert!(!listed.stdout.contains("CUSTOM+TWO"), "{listed:?}");
+    assert!(create(&it, "TWO").is_ok(), "it is built again");
+}
+
+#[test]
+fn no_create_fails_because_images_are_collected() {
+    const LINES: usize = 3;
+    const EACH: usize = 25;
+    let templates = quick_with_modules();
+    let it = Installation::start_with(Options::default().templates(&templates).file(EAGER));
+    // A request of each line is always under way, and a collection beside them.
+    let mut lines: Vec<_> = (0..LINES).map(|number| (number, 0, begin(&it, number, 0))).collect();
+    let mut removed = 0;
+    while !lines.is_empty() {
+        let gc = it.command(&[("command", "gc")]);
+        assert!(gc.is_ok(), "{gc:?}{}", it.explain());
+        removed += gc.get("removed").parse::<usize>().expect("a number");
+        lines.retain_mut(|(number, round, request)| {
+            let Some(reply) = it.replies(request).pop() else { return true };
+            assert_eq!(reply.get("status"), "RUNNING", "{reply:?}{}", it.explain());
+            delete(&it, &reply);
+            *round += 1;
+            *request = begin(&it, *number, *round);
+            *round < EACH
+        });
+    }
+    assert!(removed > 10, "only {removed} images were removed beside {} creates", LINES * EACH);
+}
+
+/// Asks for a worker with one of three images, and does not wait.
+fn begin(it: &Installation, line: usize, round: usize) -> String {
+    it.send(&[
+        ("command", "create"),
+        ("agent_type", "CUSTOM"),
+        ("agent_command", r#"["cat"]"#),
+        ("modules", ["", "ONE", "TWO"][(line + round) % 3]),
+        ("wait", "running"),
+    ])
+}
+
+#[test]
+fn what_is_configured_wrongly_stops_the_start_and_is_named() {
+    for (text, part) in [
+        ("prebuild = [\"CLAUD+GIT\"]", "did you mean `CLAUDE`?"),
+        ("prebuild = [\"CUSTOM+GITT\"]", "did you mean `GIT`"),
+        ("[gc]\nschedule = \"daily\"", "gc.schedule"),
+        ("[gc]\nschedul = \"@daily\"", "schedul"),
+    ] {
+        let it = Installation::start_with(Options::default().file(text).without_manager());
+        let finished = command_line(&it, &["serve"]);
+        assert_eq!(finished.status.code(), Some(2), "{finished:?}");
+        assert!(finished.stderr.contains(part), "{part:?} is missing: {finished:?}");
+    }
+}
+
+#[test]
+fn what_a_create_can_name_is_listed() {
+    let templates = Templates::empty().module("ODD", "true");
+    let it = Installation::start_with(Options::default().templates(&templates).without_manager());
+    let listed = command_line(&it, &["modules"]);
+    assert!(listed.status.success(), "{listed:?}");
+    assert!(line(&listed, "ODD").ends_with("ODD for a test"), "{listed:?}");
+    for name in ["GIT", "CURL", "CLAUDE", "CUSTOM"] {
+        assert!(line(&listed, name).starts_with(name), "{listed:?}");
+    }
+}
