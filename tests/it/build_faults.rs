@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::build::{builds, unique, wait_for_end_of_step, wait_for_step};
-use worker_tests::harness::{Installation, Options, PrivateEngine, Reply, Templates};
+use worker_tests::harness::{Installation, Options, PrivateEngine, Reply, Templates, Worker};
 
 const CREATE: &[(&str, &str)] = &[
     ("command", "create"),
@@ -91,11 +91,9 @@ fn a_full_disk_is_named_and_what_fits_is_built_after_it() {
     assert!(what.starts_with("step ") && what.contains("/large"), "{what}");
     assert!(lines.to_lowercase().contains("no space left on device"), "{lines}");
     assert_nothing_left(&it);
-    let worker = it.worker(&[
-        ("agent_type", "CUSTOM"),
-        ("agent_command", r#"["cat"]"#),
-        ("modules", "LITTLE"),
-    ]);
+    let reply = it.command(&wanting("LITTLE"));
+    assert!(reply.is_ok(), "{reply:?}{}", it.explain());
+    let worker = Worker::of(&it, &reply.get("worker_id"));
     worker.prompt("room");
     worker.prints("room");
 }
