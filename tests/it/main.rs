@@ -8,6 +8,7 @@ mod bad_input;
 mod build;
 mod build_faults;
 mod claude;
+mod docker_module;
 mod headless;
 mod idempotency;
 mod images;

@@ -9,7 +9,7 @@ use super::boot::boot;
 use crate::chain::chain;
 use crate::driver::{Launch, LaunchError, LaunchOrder};
 use crate::engine::{
-    CompanionPlan, Confinement, EngineError, InstanceName, InstancePlan, InstanceState, Quotas,
+    CompanionPlan, EngineError, InstanceName, InstancePlan, InstanceState, Quotas,
 };
 use crate::image::{AgentTemplate, Companions};
 use crate::label::Known;
@@ -41,7 +41,7 @@ pub(super) async fn launch(
     network.map_err(|error| Problem::from(&error))?;
     let admission = open.admission.clone();
     let boot = boot(hands, id, &order.spec, agent, open)?;
-    let companion = companion(hands, agent, &order.spec).await?;
+    let companion = companion(hands, agent, &order.spec)?;
     let plan = InstancePlan { companion, ..plan(hands, id, order, &admission) };
     engine.create(&plan).await.map_err(|error| match error {
         EngineError::NoImage { .. } => LaunchError::NoImage(Problem::from(&error)),
@@ -58,7 +58,7 @@ impl From<Problem> for LaunchError {
 }
 
 /// What runs beside the agent, as the operator wants it confined.
-async fn companion(
+fn companion(
     hands: &Hands,
     agent: &AgentTemplate,
     spec: &Create,
@@ -68,16 +68,6 @@ async fn companion(
         let why = "the operator does not allow an engine beside the worker any more";
         return Err(Problem::refused(why));
     };
-    if let Confinement::Runtime(runtime) = confinement {
-        let host = hands.host().await.map_err(|error| Problem::from(&error))?;
-        if !host.runtimes.contains(runtime) {
-            let (engine, known) = (&host.engine, host.runtimes.join(", "));
-            return Err(failed(format!(
-                "`docker` (WORKER_DOCKER) wants the runtime {runtime}, which {engine} does not have \
-                 (it has {known}): install it on the engine's machine"
-            )));
-        }
-    }
     Ok(Some(companion.plan(confinement.clone())))
 }
 

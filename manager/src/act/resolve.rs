@@ -5,8 +5,8 @@ use worker_protocol::{ErrorKind, Problem};
 
 use super::Hands;
 use crate::driver::Resolution;
-use crate::engine::EngineError;
-use crate::image::{BaseOwner, ImageSpec, ImageWish, Rendered};
+use crate::engine::{Confinement, EngineError, HostFacts};
+use crate::image::{BaseOwner, Companions, ImageSpec, ImageWish, Rendered};
 use crate::world::{Image, Prebuild};
 
 pub(super) async fn resolve(hands: &Hands, wish: &ImageWish) -> Result<Resolution, Problem> {
@@ -27,6 +27,7 @@ pub async fn render(hands: &Hands, wish: &ImageWish) -> Result<Rendered, Problem
     let base_identity =
         hands.engine.base_identity(base_image).await.map_err(|error| no_image(&error))?;
     let host = hands.host().await.map_err(|error| no_image(&error))?;
+    check_companion(hands, host, wish)?;
     ImageSpec {
         agent: wish.agent,
         modules: wish.modules.clone(),
@@ -38,6 +39,24 @@ pub async fn render(hands: &Hands, wish: &ImageWish) -> Result<Rendered, Problem
         wrapper: Arc::clone(&settings.wrapper),
     }
     .render(&hands.catalogue)
+}
+
+/// Whether this host can run what a module brings, before it is built in vain.
+fn check_companion(hands: &Hands, host: &HostFacts, wish: &ImageWish) -> Result<(), Problem> {
+    let catalogue = &hands.catalogue;
+    let Companions::Allowed(Confinement::Runtime(runtime)) = catalogue.companions() else {
+        return Ok(());
+    };
+    let agent = catalogue.agent(wish.agent)?;
+    if catalogue.companion(agent, &wish.modules).is_none() || host.runtimes.contains(runtime) {
+        return Ok(());
+    }
+    Err(Problem::refused(format!(
+        "the configuration (`docker`, WORKER_DOCKER) wants the runtime {runtime} for an engine \
+         beside the worker, and {} has only {}: install it on the engine's machine",
+        host.engine,
+        host.runtimes.join(", ")
+    )))
 }
 
 /// Looks at the images that are to be built in advance. One that cannot be looked at is told of in

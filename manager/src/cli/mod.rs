@@ -158,7 +158,7 @@ fn hands(mut raw: RawConfig) -> Result<Hands, Error> {
     }
     let (keys, keep) = (settings.keys.clone(), settings.retention.clone());
     let store = Store::open(settings.redis_url.reveal(), keys, keep)?;
-    let engine = DockerEngine::connect(settings.docker_host.as_deref())?;
+    let engine = DockerEngine::connect(settings.docker_host.as_deref(), settings.builder)?;
     Ok(Hands::new(Arc::new(engine), store, catalogue, settings))
 }
 

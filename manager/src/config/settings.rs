@@ -9,6 +9,7 @@ use worker_protocol::limits::Limits;
 use worker_protocol::{Keys, Problem, Secret, value};
 
 use super::{ConfigError, Gc, RawConfig, RawLimits};
+use crate::engine::Builder;
 use crate::image::{ContextFile, ImageWish};
 use crate::store::Retention;
 
@@ -63,6 +64,8 @@ pub struct Settings {
     pub builds: usize,
     /// A build that prints nothing for this long is ended.
     pub build_silence: Duration,
+    /// What builds them.
+    pub builder: Builder,
     /// How long an engine that goes away in the middle of a build is waited for.
     pub engine_patience: Duration,
     /// Images that are built before anybody asks for them.
@@ -125,6 +128,7 @@ impl Settings {
             builds: raw.builds.unwrap_or(Defaults::BUILDS).max(1),
             build_silence: duration("build_silence (WORKER_BUILD_SILENCE)", raw.build_silence)?
                 .unwrap_or(Defaults::BUILD_SILENCE),
+            builder: builder(raw.builder.as_deref())?,
             engine_patience: duration(
                 "engine_patience (WORKER_ENGINE_PATIENCE)",
                 raw.engine_patience,
@@ -155,6 +159,15 @@ pub(super) fn duration(
 ) -> Result<Option<Duration>, ConfigError> {
     let right = "must be a duration such as 90s, 15m or 7d";
     text.map(|text| value::duration(&json!(text)).ok_or_else(|| wrong(name, right))).transpose()
+}
+
+fn builder(given: Option<&str>) -> Result<Builder, ConfigError> {
+    match given.unwrap_or("auto") {
+        "auto" => Ok(Builder::Auto),
+        "classic" => Ok(Builder::Classic),
+        "buildkit" => Ok(Builder::BuildKit),
+        _ => Err(wrong("builder (WORKER_BUILDER)", "must be auto, classic or buildkit")),
+    }
 }
 
 /// Whether the modules exist, the catalogue knows.

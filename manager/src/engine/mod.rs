@@ -8,7 +8,7 @@ mod docker;
 mod scripted;
 mod types;
 
-pub use docker::DockerEngine;
+pub use docker::{Builder, DockerEngine};
 pub use scripted::{ScriptedEngine, Verb};
 pub use types::{
     BuildError, BuildOrder, BuildStep, CacheMounts, CompanionPlan, Confinement, Disk, End,

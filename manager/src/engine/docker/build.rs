@@ -1,16 +1,18 @@
 //! Making an image.
 
-use bollard::body_full;
 use bollard::errors::Error;
 use bollard::models::BuildInfo;
-use bollard::query_parameters::{BuildImageOptions, BuildImageOptionsBuilder};
+use bollard::query_parameters::{BuildImageOptions, BuildImageOptionsBuilder, BuilderVersion};
 use futures_util::{Stream, StreamExt};
 use std::collections::HashMap;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::build_log::BuildLog;
+use super::buildkit_log::BuildKitLog;
 use super::connection::DockerEngine;
+use super::facts::Builder;
+use super::printed::Printed;
 use crate::engine::{BuildError, BuildOrder, BuildStep, ImageFacts};
 
 /// How a build's output ended.
@@ -31,11 +33,14 @@ impl DockerEngine {
         progress: &(dyn Fn(BuildStep) + Send + Sync),
     ) -> Result<ImageFacts, BuildError> {
         let silence = order.silence;
-        let client = self.patient_client(silence).await?;
-        let mut log = BuildLog::default();
-        let stream =
-            client.build_image(options(&order), None, Some(body_full(order.context.into())));
-        let ending = follow(stream, silence, &mut log, progress).await;
+        let builder = self.builder().await?;
+        let mut log: Box<dyn Printed> = match builder {
+            Builder::BuildKit => Box::new(BuildKitLog::default()),
+            Builder::Auto | Builder::Classic => Box::new(BuildLog::default()),
+        };
+        let options = options(&order, builder);
+        let stream = self.build_apart(options, order.context, silence);
+        let ending = follow(stream, silence, &mut *log, progress).await;
         let reason = match ending {
             Ending::Failed(said) => log.reason(&said),
             Ending::Silent => log.reason(&format!("no output for {} s", silence.as_secs())),
@@ -50,25 +55,36 @@ impl DockerEngine {
     }
 }
 
-/// The classic builder: every engine has it.
-fn options(order: &BuildOrder) -> BuildImageOptions {
+fn options(order: &BuildOrder, builder: Builder) -> BuildImageOptions {
     let labels: HashMap<_, _> = order.labels.clone().into_iter().collect();
-    BuildImageOptionsBuilder::new().t(&order.tag).labels(&labels).rm(true).forcerm(true).build()
+    let options = BuildImageOptionsBuilder::new().t(&order.tag).labels(&labels);
+    match builder {
+        // By way of its session, BuildKit asks for what a registry wants to know.
+        Builder::BuildKit => {
+            let session = uuid::Uuid::new_v4().simple().to_string();
+            options.version(BuilderVersion::BuilderBuildKit).session(&session).build()
+        }
+        Builder::Auto | Builder::Classic => options.rm(true).forcerm(true).build(),
+    }
 }
 
 async fn follow(
     stream: impl Stream<Item = Result<BuildInfo, Error>>,
     silence: Duration,
-    log: &mut BuildLog,
+    log: &mut dyn Printed,
     progress: &(dyn Fn(BuildStep) + Send + Sync),
 ) -> Ending {
     let mut stream = std::pin::pin!(stream);
+    let mut deadline = Instant::now() + silence;
     loop {
-        match timeout(silence, stream.next()).await {
+        match timeout_at(deadline, stream.next()).await {
             Err(_) | Ok(Some(Err(Error::RequestTimeoutError))) => return Ending::Silent,
             Ok(None) => return Ending::Closed(None),
             Ok(Some(Ok(item))) => {
-                log.push(&item.stream.unwrap_or_default()).into_iter().for_each(progress);
+                if let Some(steps) = log.read(item) {
+                    deadline = Instant::now() + silence;
+                    steps.into_iter().for_each(progress);
+                }
             }
             Ok(Some(Err(
                 Error::DockerStreamError { error: said }

@@ -1,13 +1,9 @@
-//! What a build prints, read as steps and lines.
+//! What the classic builder prints, read as steps and lines.
 
-use std::collections::VecDeque;
+use bollard::models::BuildInfo;
 
+use super::printed::{LONGEST_LINE, LastLines, Printed, plain, shortened};
 use crate::engine::BuildStep;
-
-/// Enough to see why a step failed.
-const KEPT_LINES: usize = 20;
-/// A line goes into events and replies; a program that prints no line break must not fill them.
-const LONGEST_LINE: usize = 2000;
 
 /// Follows the output of the classic builder, which comes in pieces of any length.
 #[derive(Default)]
@@ -15,12 +11,12 @@ pub(super) struct BuildLog {
     step: u32,
     of: u32,
     partial: String,
-    last: VecDeque<String>,
+    last: LastLines,
 }
 
 impl BuildLog {
     /// Takes the next piece and gives what it completes.
-    pub(super) fn push(&mut self, piece: &str) -> Vec<BuildStep> {
+    fn push(&mut self, piece: &str) -> Vec<BuildStep> {
         let mut steps = Vec::new();
         for part in piece.split_inclusive('\n') {
             let left = LONGEST_LINE.saturating_sub(self.partial.chars().count());
@@ -46,35 +42,28 @@ impl BuildLog {
             }
             None => line,
         };
-        if self.last.len() == KEPT_LINES {
-            self.last.pop_front();
-        }
-        self.last.push_back(line.to_owned());
+        self.last.push(line);
         Some(BuildStep { step: self.step, of: self.of, line: line.to_owned() })
     }
+}
 
-    /// Which step a failure belongs to, and what was said about it: the instruction, which the
-    /// daemon repeats in full, is cut in its middle.
-    pub(super) fn reason(&self, said: &str) -> String {
-        const HEAD: usize = 160;
-        const TAIL: usize = 80;
-        let said: Vec<char> = plain(said).chars().collect();
-        let shown = if said.len() > HEAD + TAIL {
-            let (head, tail) = (&said[..HEAD], &said[said.len() - TAIL..]);
-            [head, &[' ', '…', ' '], tail].concat().into_iter().collect()
-        } else {
-            String::from_iter(said)
-        };
+impl Printed for BuildLog {
+    /// Whatever comes is new: this builder says nothing just to be heard.
+    fn read(&mut self, item: BuildInfo) -> Option<Vec<BuildStep>> {
+        Some(self.push(&item.stream.unwrap_or_default()))
+    }
+
+    fn reason(&self, said: &str) -> String {
+        let shown = shortened(said);
         if self.step == 0 {
             return shown;
         }
         format!("step {} of {} failed: {shown}", self.step, self.of)
     }
 
-    /// The last lines, the one that is not complete included.
-    pub(super) fn last_lines(mut self) -> Vec<String> {
+    fn last_lines(&mut self) -> Vec<String> {
         self.push("\n");
-        self.last.into()
+        self.last.take()
     }
 }
 
@@ -85,22 +74,10 @@ fn step(line: &str) -> Option<(u32, u32, &str)> {
     Some((step.parse().ok()?, of.parse().ok()?, instruction))
 }
 
-/// A line as it would last stand on a terminal: what a carriage return wrote over is gone, and so
-/// are colours (the builder prints errors in red).
-fn plain(line: &str) -> String {
-    let line = line.trim_end();
-    let line = line.rsplit('\r').next().unwrap_or(line);
-    let mut pieces = line.split("\x1b[");
-    let first = pieces.next().unwrap_or_default().to_owned();
-    pieces.fold(first, |text, piece| {
-        let end = piece.find(|c: char| ('@'..='~').contains(&c)).map_or(piece.len(), |at| at + 1);
-        text + &piece[end..]
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::docker::printed::KEPT_LINES;
 
     fn read(pieces: &[&str]) -> (Vec<BuildStep>, Vec<String>) {
         let mut log = BuildLog::default();

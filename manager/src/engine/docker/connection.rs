@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use super::facts::{Builder, Mark};
 use crate::chain::chain;
 use crate::engine::EngineError;
 
@@ -22,12 +23,14 @@ pub(super) const SLOW: Duration = Duration::from_secs(120);
 #[derive(Clone)]
 pub struct DockerEngine {
     address: Address,
+    builder: Builder,
+    mark: Mark,
     /// Present once the API's version was agreed on.
     client: Arc<OnceLock<Docker>>,
 }
 
 #[derive(Clone, Debug)]
-enum Address {
+pub(super) enum Address {
     Unix(String),
     Http(String),
 }
@@ -48,11 +51,11 @@ impl fmt::Debug for DockerEngine {
 
 impl DockerEngine {
     /// The daemon at `docker_host`, which means what `DOCKER_HOST` means everywhere; none is the
-    /// machine's own.
+    /// machine's own. Images are made by `builder`.
     ///
     /// # Errors
     /// When that is no address. Whether a daemon answers there shows when it is used.
-    pub fn connect(docker_host: Option<&str>) -> Result<Self, EngineError> {
+    pub fn connect(docker_host: Option<&str>, builder: Builder) -> Result<Self, EngineError> {
         let host = docker_host.filter(|host| !host.is_empty()).unwrap_or(DEFAULT_SOCKET);
         let address = if host.starts_with("unix://") {
             Address::Unix(host.to_owned())
@@ -65,7 +68,23 @@ impl DockerEngine {
                 reason: "DOCKER_HOST must begin with unix://, tcp:// or http://".to_owned(),
             });
         };
-        Ok(Self { address, client: Arc::default() })
+        Ok(Self { address, builder, mark: Mark::default(), client: Arc::default() })
+    }
+
+    pub(super) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    pub(super) fn wanted_builder(&self) -> Builder {
+        self.builder
+    }
+
+    pub(super) fn mark(&self) -> &Mark {
+        &self.mark
+    }
+
+    pub(super) fn set_mark(&mut self, mark: Mark) {
+        self.mark = mark;
     }
 
     /// A client for what is answered quickly.
@@ -83,7 +102,8 @@ impl DockerEngine {
         Ok(self.client().await?.with_timeout(patience))
     }
 
-    async fn negotiate(&self) -> Result<Docker, Error> {
+    /// A client with connections of its own.
+    pub(super) async fn negotiate(&self) -> Result<Docker, Error> {
         let seconds = QUICK.as_secs();
         let client = match &self.address {
             Address::Unix(path) => Docker::connect_with_unix(path, seconds, API_DEFAULT_VERSION),
@@ -153,9 +173,9 @@ mod tests {
     fn an_address_is_a_socket_or_a_port() {
         for host in [None, Some(""), Some("unix:///x.sock"), Some("tcp://h:2375"), Some("http://h")]
         {
-            assert!(DockerEngine::connect(host).is_ok(), "{host:?}");
+            assert!(DockerEngine::connect(host, Builder::Auto).is_ok(), "{host:?}");
         }
-        let error = DockerEngine::connect(Some("ssh://h")).unwrap_err().to_string();
+        let error = DockerEngine::connect(Some("ssh://h"), Builder::Auto).unwrap_err().to_string();
         assert!(error.contains("ssh://h") && error.contains("DOCKER_HOST must"), "{error}");
     }
 }

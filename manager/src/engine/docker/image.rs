@@ -7,44 +7,36 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::connection::{DockerEngine, refused, unless};
-use crate::engine::{CacheMounts, EngineError, HostFacts, ImageFacts};
+use super::identity::identity;
+use super::layers::size;
+use crate::engine::{EngineError, ImageFacts};
 
 /// A pull that says nothing for this long has no registry to talk to.
 const PULL_SILENCE: Duration = Duration::from_secs(60);
 
 impl DockerEngine {
-    pub(super) async fn version(&self) -> Result<HostFacts, EngineError> {
-        let version = self.client().await?.version().await;
-        let version = version.map_err(|error| self.failed("describe", "itself", error))?;
-        Ok(HostFacts {
-            engine: format!("docker {}", version.version.unwrap_or_default()),
-            architecture: debian_architecture(&version.arch.unwrap_or_default()).to_owned(),
-            cache_mounts: CacheMounts::No,
-            runtimes: Vec::new(),
-        })
-    }
-
     /// What is needed to tell two images apart, if there is one.
-    async fn look_at(&self, reference: &str) -> Result<Option<ImageInspect>, EngineError> {
+    pub(super) async fn look_at(
+        &self,
+        reference: &str,
+    ) -> Result<Option<ImageInspect>, EngineError> {
         let found = self.client().await?.inspect_image(reference).await;
         unless(&[404], found)
             .map_err(|error| self.failed("look at", format!("image {reference}"), error))
     }
 
     pub(super) async fn inspect_image(&self, tag: &str) -> Result<Option<ImageFacts>, EngineError> {
-        Ok(self.look_at(tag).await?.map(|image| ImageFacts {
-            id: image.id.unwrap_or_default(),
-            size: image.size.unwrap_or_default().try_into().unwrap_or_default(),
-        }))
+        let found = self.look_at(tag).await?;
+        Ok(found.map(|image| ImageFacts { size: size(&image), id: image.id.unwrap_or_default() }))
     }
 
     pub(super) async fn find_or_pull(&self, reference: &str) -> Result<String, EngineError> {
         if let Some(image) = self.look_at(reference).await? {
-            return Ok(identity(image));
+            return Ok(identity(&image));
         }
         let pulled = self.pull(reference).await;
         match (self.look_at(reference).await?, pulled) {
-            (Some(image), _) => Ok(identity(image)),
+            (Some(image), _) => Ok(identity(&image)),
             (None, pulled) => Err(refused(
                 "use",
                 format!("image {reference}"),
@@ -82,27 +74,10 @@ impl DockerEngine {
     }
 }
 
-/// A registry's digest is the same on every host that has the image; an id need not be.
-fn identity(image: ImageInspect) -> String {
-    let digests = image.repo_digests.unwrap_or_default();
-    let digest = digests.first().and_then(|name| name.split_once('@'));
-    digest.map_or_else(|| image.id.unwrap_or_default(), |(_, digest)| digest.to_owned())
-}
-
 /// Without a tag, the daemon would pull all that the repository has.
 fn with_tag(reference: &str) -> String {
     let last = reference.rsplit('/').next().unwrap_or(reference);
     if last.contains([':', '@']) { reference.to_owned() } else { format!("{reference}:latest") }
-}
-
-/// The daemon tells Go's names.
-fn debian_architecture(go: &str) -> &str {
-    match go {
-        "386" => "i386",
-        "arm" => "armhf",
-        "ppc64le" => "ppc64el",
-        same => same,
-    }
 }
 
 #[cfg(test)]
@@ -119,13 +94,5 @@ mod tests {
         ] {
             assert_eq!(with_tag(given), meant);
         }
-    }
-
-    #[test]
-    fn a_registrys_digest_goes_before_the_id() {
-        let mut image = ImageInspect { id: Some("sha256:1".into()), ..Default::default() };
-        assert_eq!(identity(image.clone()), "sha256:1");
-        image.repo_digests = Some(vec!["debian@sha256:2".into()]);
-        assert_eq!(identity(image), "sha256:2");
     }
 }

@@ -1,19 +1,36 @@
 //! The engine that is Docker. Nothing outside this folder names bollard.
 //!
-//! Reading order: [`connection`] reaches the daemon and says why it could not; [`verbs`] is the
-//! seam's list of verbs; behind it, [`image`] looks at and fetches images, [`build`] makes them and
-//! [`build_log`] reads what a build prints, [`instance`] takes a container through its life,
-//! [`found`] reads how one stands, [`network`] and [`watch`] do what their names say.
+//! Reading order: [`connection`] reaches the daemon and says why it could not; [`facts`] tells what
+//! it is; [`verbs`] is the seam's list of verbs. Behind it:
+//!
+//! - [`image`] looks at and fetches images, and [`identity`] tells two apart;
+//! - [`build`] makes them, each [`apart`]; [`build_log`] reads what the classic builder prints and [`buildkit_log`]
+//!   what BuildKit tells, with [`printed`] in common;
+//! - [`images`] lists them with their [`layers`], [`archive`] moves them, [`cache`] removes what builds
+//!   left ([`leftovers`] says what may go, [`plain_http`] asks for what bollard cannot read);
+//! - [`instance`] takes a container through its life, and [`found`] reads how one stands;
+//! - [`network`] and [`watch`] do what their names say.
 
+mod apart;
+mod archive;
 mod build;
 mod build_log;
-mod collect;
+mod buildkit_log;
+mod cache;
 mod connection;
+mod facts;
 mod found;
+mod identity;
 mod image;
+mod images;
 mod instance;
+mod layers;
+mod leftovers;
 mod network;
+mod plain_http;
+mod printed;
 mod verbs;
 mod watch;
 
 pub use connection::DockerEngine;
+pub use facts::Builder;

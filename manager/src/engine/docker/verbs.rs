@@ -14,7 +14,7 @@ use crate::engine::{
 #[async_trait]
 impl Engine for DockerEngine {
     async fn describe(&self) -> Result<HostFacts, EngineError> {
-        self.version().await
+        self.facts().await
     }
 
     async fn base_identity(&self, reference: &str) -> Result<String, EngineError> {

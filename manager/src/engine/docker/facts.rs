@@ -1,0 +1,135 @@
+//! What the daemon is, and what it can do.
+
+use bollard::models::SystemVersion;
+
+use super::connection::DockerEngine;
+use crate::engine::{CacheMounts, EngineError, HostFacts};
+
+/// In a label of each image that this project's builds leave behind.
+const LABEL: &str = "io.worker-manager.build";
+
+/// In what BuildKit writes of their steps, which is the command, and of their cache mounts, which is
+/// the folder and for later engines the name.
+const WORDS: [&str; 2] = ["worker-manager", "/var/cache/worker"];
+
+/// The first API behind which BuildKit is always there.
+const BUILDKIT_API: (u32, u32) = (1, 40);
+
+/// Which of a daemon's builders makes images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Builder {
+    /// BuildKit where the daemon has it.
+    #[default]
+    Auto,
+    /// The one that every daemon has.
+    Classic,
+    /// BuildKit, and an error where there is none.
+    BuildKit,
+}
+
+/// How this project's leftovers are told from those of others.
+#[derive(Clone, Debug)]
+pub(super) struct Mark {
+    /// On every image of a build, those without a name too.
+    pub(super) label: String,
+    /// One of them stands in the description of a record.
+    pub(super) words: Vec<String>,
+}
+
+impl Default for Mark {
+    fn default() -> Self {
+        Self { label: LABEL.to_owned(), words: WORDS.map(str::to_owned).to_vec() }
+    }
+}
+
+impl DockerEngine {
+    /// Takes another word for telling leftovers apart, so that several who share a daemon can tidy
+    /// up each for himself: it stands in the commands, and with `io.` before and `.build` behind it
+    /// it is the label.
+    #[must_use]
+    pub fn marked(mut self, word: &str) -> Self {
+        self.set_mark(Mark { label: format!("io.{word}.build"), words: vec![word.to_owned()] });
+        self
+    }
+
+    pub(super) async fn facts(&self) -> Result<HostFacts, EngineError> {
+        let version = self.version().await?;
+        let info = self.client().await?.info().await;
+        let info = info.map_err(|error| self.failed("describe", "itself", error))?;
+        let mut runtimes: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();
+        runtimes.sort_unstable();
+        let cache_mounts = match self.chosen(&version) {
+            Builder::BuildKit => CacheMounts::Yes,
+            Builder::Auto | Builder::Classic => CacheMounts::No,
+        };
+        Ok(HostFacts {
+            engine: format!("docker {}", version.version.unwrap_or_default()),
+            architecture: debian_architecture(&version.arch.unwrap_or_default()).to_owned(),
+            cache_mounts,
+            runtimes,
+        })
+    }
+
+    /// The builder that the next build takes, which is not `Auto`.
+    pub(super) async fn builder(&self) -> Result<Builder, EngineError> {
+        Ok(self.chosen(&self.version().await?))
+    }
+
+    async fn version(&self) -> Result<SystemVersion, EngineError> {
+        let version = self.client().await?.version().await;
+        version.map_err(|error| self.failed("describe", "itself", error))
+    }
+
+    fn chosen(&self, version: &SystemVersion) -> Builder {
+        match self.wanted_builder() {
+            Builder::Auto if has_buildkit(version) => Builder::BuildKit,
+            Builder::Auto => Builder::Classic,
+            wanted => wanted,
+        }
+    }
+}
+
+/// A daemon of Windows has none, and Podman takes the wish without fulfilling it.
+fn has_buildkit(version: &SystemVersion) -> bool {
+    let api = version.api_version.as_deref().and_then(|text| text.split_once('.'));
+    let api = api.and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+    let parts = version.components.as_deref().unwrap_or_default();
+    let podman = parts.iter().any(|part| part.name.contains("Podman"));
+    version.os.as_deref() == Some("linux") && !podman && api >= Some(BUILDKIT_API)
+}
+
+/// The daemon tells Go's names.
+fn debian_architecture(go: &str) -> &str {
+    match go {
+        "386" => "i386",
+        "arm" => "armhf",
+        "ppc64le" => "ppc64el",
+        same => same,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bollard::models::SystemVersionComponents;
+
+    #[test]
+    fn buildkit_is_in_linux_daemons_since_19_03_and_not_in_podman() {
+        let version = |os: &str, api: &str, part: &str| SystemVersion {
+            os: Some(os.to_owned()),
+            api_version: Some(api.to_owned()),
+            components: Some(vec![SystemVersionComponents {
+                name: part.to_owned(),
+                ..Default::default()
+            }]),
+            ..Default::default()
+        };
+        assert!(has_buildkit(&version("linux", "1.41", "Engine")));
+        assert!(has_buildkit(&version("linux", "1.40", "Engine")));
+        assert!(has_buildkit(&version("linux", "2.0", "Engine")));
+        assert!(!has_buildkit(&version("linux", "1.39", "Engine")));
+        assert!(!has_buildkit(&version("windows", "1.41", "Engine")));
+        assert!(!has_buildkit(&version("linux", "1.41", "Podman Engine")));
+        assert!(!has_buildkit(&SystemVersion::default()));
+    }
+}

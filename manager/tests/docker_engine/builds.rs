@@ -1,0 +1,150 @@
+//! Builds, with each builder.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+use worker_manager::engine::{
+    BuildError, BuildOrder, BuildStep, Builder, CacheMounts, Engine, InstanceState,
+};
+
+use crate::trial::{base_image, on_each_builder, until};
+
+#[tokio::test]
+async fn a_build_tells_its_steps_and_ends_in_an_image() {
+    on_each_builder(|trial| async move {
+        let steps = trial.build("RUN echo hello && echo oops >&2\nRUN true").await.unwrap();
+        let named = |wanted: &str| steps.iter().find(|step| step.line.ends_with(wanted)).cloned();
+        let first = named("RUN echo hello && echo oops >&2").expect("the step");
+        let hello = steps.iter().find(|step| step.line == "hello").cloned();
+        let (step, of) = (first.step, steps.last().unwrap().of);
+        assert_eq!(hello, Some(BuildStep { step, of, line: "hello".into() }), "{steps:?}");
+        assert!(named("oops").is_some_and(|oops| oops.step == step), "{steps:?}");
+        assert_eq!(named("RUN true").map(|step| step.step), Some(step + 1), "{steps:?}");
+        assert!(steps.iter().all(|step| step.step <= step.of), "{steps:?}");
+        let image = trial.engine.image(&trial.tag()).await.unwrap().expect("the image");
+        assert!(image.id.starts_with("sha256:") && image.size > 1 << 20, "{image:?}");
+        trial.engine.remove_image(&trial.tag()).await.unwrap();
+        trial.engine.remove_image(&trial.tag()).await.unwrap();
+        assert_eq!(trial.engine.image(&trial.tag()).await.unwrap(), None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_failed_build_tells_the_step_and_the_last_lines() {
+    on_each_builder(|trial| async move {
+        let error = trial.build("RUN echo before; echo because >&2; exit 3").await.unwrap_err();
+        let BuildError::Failed { reason, last_lines } = error else { panic!("{error:?}") };
+        assert!(reason.starts_with("step ") && reason.contains(" failed: "), "{reason}");
+        assert!(reason.contains("exit 3") && reason.ends_with("code: 3"), "{reason}");
+        // Two streams: their order is not certain.
+        assert!(last_lines.contains(&"before".into()), "{last_lines:?}");
+        assert!(last_lines.contains(&"because".into()), "{last_lines:?}");
+
+        let error = trial.build("RUM true").await.unwrap_err();
+        let BuildError::Failed { reason, .. } = error else { panic!("{error:?}") };
+        assert!(reason.contains("RUM"), "{reason}");
+        assert_eq!(trial.engine.image(&trial.tag()).await.unwrap(), None);
+    })
+    .await;
+}
+
+/// The step's own process on this machine, by an argument that nothing else has.
+fn runs(argument: &str) -> bool {
+    std::fs::read_dir("/proc").unwrap().flatten().any(|process| {
+        let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|word| word == argument.as_bytes())
+    })
+}
+
+#[tokio::test]
+async fn a_build_that_is_dropped_ends_on_the_daemon() {
+    on_each_builder(|trial| async move {
+        let unique = format!("600.{}", uuid::Uuid::new_v4().as_u128());
+        let order = trial.order(&trial.dockerfile(&format!("RUN sleep {unique}")));
+        let building = tokio::spawn(async move { trial.engine.build(order, &|_| ()).await });
+        until("the step runs", || async { runs(&unique).then_some(()) }).await;
+        building.abort();
+        until("the step was ended", || async { (!runs(&unique)).then_some(()) }).await;
+        assert_eq!(trial.engine.image(&trial.tag()).await.unwrap(), None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_step_that_says_nothing_for_too_long_is_ended() {
+    on_each_builder(|trial| async move {
+        let unique = format!("600.{}", uuid::Uuid::new_v4().as_u128());
+        let order = BuildOrder {
+            silence: Duration::from_secs(3),
+            ..trial.order(&trial.dockerfile(&format!("RUN echo begins; sleep {unique}")))
+        };
+        let error = trial.run(order).await.unwrap_err();
+        let BuildError::Failed { reason, last_lines } = error else { panic!("{error:?}") };
+        assert!(reason.contains("no output for 3 s"), "{reason}");
+        assert!(last_lines.contains(&"begins".into()), "{last_lines:?}");
+        until("the step was ended", || async { (!runs(&unique)).then_some(()) }).await;
+    })
+    .await;
+}
+
+/// Nothing that makes a layer: what is left is the configuration.
+const SHAPE: &str = "ENV A=b C=d\nUSER nobody\nSTOPSIGNAL SIGINT\nEXPOSE 80\nVOLUME /data\n\
+    LABEL from=dockerfile\nENTRYPOINT [\"sh\", \"-c\"]\nCMD [\"exit 7\"]";
+
+#[tokio::test]
+async fn both_builders_make_the_same_image() {
+    let identities = Mutex::new(Vec::new());
+    on_each_builder(|trial| {
+        let identities = &identities;
+        async move {
+            let order = BuildOrder {
+                labels: BTreeMap::from([("from".into(), "order".into()), ("x".into(), "y".into())]),
+                ..trial.order(&format!("FROM {}\n{SHAPE}", base_image()))
+            };
+            trial.run(order).await.unwrap();
+            let identity = trial.engine.base_identity(&trial.tag()).await.unwrap();
+            identities.lock().unwrap().push(identity);
+
+            trial.engine.create(&trial.plan()).await.unwrap();
+            trial.engine.start(&trial.plan().name, b"").await.unwrap();
+            let code = until("it ended", || async {
+                match trial.found().await?.state {
+                    InstanceState::Ended(end) => Some(end.code),
+                    _ => None,
+                }
+            })
+            .await;
+            assert_eq!(code, 7);
+        }
+    })
+    .await;
+    let identities = identities.into_inner().unwrap();
+    assert!(identities[0].starts_with("sha256:") && identities[0].len() == 71, "{identities:?}");
+    assert_eq!(identities[0], identities[1]);
+}
+
+#[tokio::test]
+async fn what_a_step_downloads_is_kept_where_the_engine_says_so() {
+    on_each_builder(|trial| async move {
+        let facts = trial.engine.describe().await.unwrap();
+        assert!(facts.runtimes.contains(&"runc".to_owned()), "{facts:?}");
+        if trial.builder == Builder::Classic {
+            assert_eq!(facts.cache_mounts, CacheMounts::No);
+            return;
+        }
+        assert_eq!(facts.cache_mounts, CacheMounts::Yes);
+        let append = |command: &str| {
+            let (name, mount) = (&trial.name, "type=cache,target=/kept");
+            format!("RUN --mount={mount},id={name} : {name}; date >> /kept/times{command}")
+        };
+        let lines = format!("{}\n{}", append(""), append("; echo lines $(wc -l < /kept/times)"));
+        let steps = trial.build(&lines).await.unwrap();
+        assert!(steps.iter().any(|step| step.line == "lines 2"), "{steps:?}");
+        // Nothing of it is in the image.
+        let own = trial.engine.image(&trial.tag()).await.unwrap().expect("the image");
+        let base = trial.engine.image(&base_image()).await.unwrap().expect("the base image");
+        assert_eq!(own.size, base.size);
+    })
+    .await;
+}

@@ -1,0 +1,151 @@
+//! The life of instances.
+
+use futures_util::StreamExt;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use worker_manager::engine::{
+    Builder, DockerEngine, Engine, EngineError, EngineEvent, InstancePlan, InstanceState,
+};
+
+use crate::trial::{DEADLINE, SLEEP, on_daemon, until};
+
+#[tokio::test]
+async fn the_first_process_gets_its_input_to_the_end_each_time() {
+    on_daemon(|trial| async move {
+        // More than a pipe holds.
+        let input = "secret\n".repeat(100_000);
+        let count = format!("test $(wc -c) = {} || exit 9", input.len());
+        trial.build(&format!("CMD [\"sh\", \"-c\", \"{count}\"]")).await.unwrap();
+        let name = &trial.plan().name;
+        trial.engine.create(&trial.plan()).await.unwrap();
+        for _ in 0..2 {
+            // Started again, it gets it again.
+            trial.engine.start(name, input.as_bytes()).await.unwrap();
+            let end = until("the count ended", || async {
+                match trial.found().await?.state {
+                    InstanceState::Ended(end) => Some(end),
+                    _ => None,
+                }
+            })
+            .await;
+            assert_eq!(end.code, 0);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_instance_goes_through_its_life_and_every_verb_may_come_twice() {
+    on_daemon(|trial| async move {
+        trial.build(&format!("CMD {SLEEP}")).await.unwrap();
+        let (engine, plan) = (&trial.engine, trial.plan());
+        let mut events = engine.watch(&trial.labels());
+        let mut next = async || {
+            let event = tokio::time::timeout(DEADLINE, events.next()).await;
+            event.expect("an event in time").expect("the stream goes on")
+        };
+
+        for _ in 0..2 {
+            engine.create(&plan).await.unwrap();
+        }
+        let made = trial.found().await.unwrap();
+        assert_eq!((made.state, made.ip_address), (InstanceState::Created, None));
+        assert_eq!(made.started_at, None);
+
+        // The first event shows that the watch has begun; before, it might miss one.
+        let (first, ()) = tokio::join!(next(), async {
+            until("an event comes", || async {
+                engine.start(&plan.name, b"").await.unwrap();
+                engine.start(&plan.name, b"").await.unwrap();
+                Some(())
+            })
+            .await;
+        });
+        assert_eq!(first, EngineEvent::Started(plan.name.clone()));
+        let listed = engine.list(&trial.labels()).await.unwrap();
+        assert_eq!(listed.len(), 1);
+        assert_eq!((&listed[0].name, &listed[0].state), (&plan.name, &InstanceState::Running));
+        assert!(listed[0].ip_address.is_some() && listed[0].started_at.is_some(), "{listed:?}");
+
+        // PID 1 without a handler does not hear SIGTERM: it is killed after the grace.
+        for _ in 0..2 {
+            engine.stop(&plan.name, Duration::from_secs(1)).await.unwrap();
+        }
+        assert_eq!(next().await, EngineEvent::Ended(plan.name.clone()));
+        let InstanceState::Ended(end) = trial.found().await.unwrap().state else { panic!() };
+        assert_eq!((end.code, end.oom_killed, end.at.is_some()), (137, false, true));
+
+        for _ in 0..2 {
+            engine.remove(&plan.name).await.unwrap();
+        }
+        assert_eq!(next().await, EngineEvent::Removed(plan.name.clone()));
+        assert_eq!(trial.found().await, None);
+        engine.stop(&plan.name, Duration::from_secs(1)).await.unwrap();
+        assert!(engine.start(&plan.name, b"").await.is_err());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn many_removals_at_once_all_succeed() {
+    on_daemon(|trial| async move {
+        trial.build(&format!("CMD {SLEEP}")).await.unwrap();
+        let plan = trial.plan();
+        trial.engine.create(&plan).await.unwrap();
+        trial.engine.start(&plan.name, b"").await.unwrap();
+        let removals = (0..5).map(|_| trial.engine.remove(&plan.name));
+        for removed in futures_util::future::join_all(removals).await {
+            removed.unwrap();
+        }
+        assert_eq!(trial.found().await, None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_missing_is_named() {
+    on_daemon(|trial| async move {
+        let (engine, plan) = (&trial.engine, trial.plan());
+        let error = engine.create(&plan).await.unwrap_err().to_string();
+        assert!(error.contains(&format!("image {} is not on this host", plan.image)), "{error}");
+
+        trial.build(&format!("CMD {SLEEP}")).await.unwrap();
+        let lost = InstancePlan { network: format!("{}-net", trial.name), ..plan.clone() };
+        let error = match engine.create(&lost).await {
+            Ok(()) => engine.start(&plan.name, b"").await.unwrap_err(),
+            Err(error) => error,
+        };
+        assert!(matches!(error, EngineError::Refused { .. }), "{error:?}");
+        assert!(error.to_string().contains(&lost.network), "{error}");
+
+        engine.create(&plan).await.unwrap();
+        let labels = BTreeMap::from([("io.worker-manager.trial".to_owned(), "other".to_owned())]);
+        let error = engine.create(&InstancePlan { labels, ..plan }).await.unwrap_err().to_string();
+        assert!(error.contains("another container has this name"), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_base_image_that_cannot_be_had_is_refused_with_a_way_out() {
+    on_daemon(|trial| async move {
+        let error = trial.engine.base_identity("localhost:1/no/such:image").await.unwrap_err();
+        assert!(matches!(error, EngineError::Refused { .. }), "{error:?}");
+        let error = error.to_string();
+        for part in ["localhost:1/no/such:image", "images/base/prepare", "WORKER_BASE_IMAGE"] {
+            assert!(error.contains(part), "{error}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_away_is_unavailable_and_named() {
+    for host in ["unix:///no/such/docker.sock", "tcp://127.0.0.1:1"] {
+        let engine = DockerEngine::connect(Some(host), Builder::Auto).unwrap();
+        let error = engine.image("worker:none").await.unwrap_err();
+        assert!(matches!(error, EngineError::Unavailable { .. }), "{error:?}");
+        assert!(error.to_string().contains(host), "{error}");
+        assert_eq!(engine.watch(&[]).next().await, None);
+    }
+}
