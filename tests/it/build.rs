@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use worker_tests::harness::{Engine, Installation, Options, Templates, Worker, docker};
+use worker_tests::harness::{Installation, Options, Templates, Worker, docker, processes_with};
 
 /// A build that outlasts the test.
 const LONG: &str = "echo begun; sleep 600";
@@ -19,15 +19,24 @@ fn create<'a>(it: &'a Installation, module: &str) -> Worker<'a> {
     Worker::of(it, &id)
 }
 
-/// A shell line that no other build has, so that its layer is never in the cache, and its
-/// container is known by it.
+/// A shell line that no other build has, so that its layer is never in the cache, and its shell and
+/// its container are known by it. At its end, lest the shell becomes the last of its commands.
 pub(crate) fn unique(command: &str) -> (String, String) {
     let mark = format!("mark-{}", uuid::Uuid::new_v4().simple());
-    (format!(": {mark}; {command}"), mark)
+    (format!("{command} && : {mark}"), mark)
 }
 
-fn containers_of_build(mark: &str) -> usize {
-    Engine::default().containers_with(mark)
+/// Waits until the step with this mark runs.
+pub(crate) fn wait_for_step(it: &Installation, mark: &str) {
+    it.soon("the build's step", || (!processes_with(mark).is_empty()).then_some(()));
+}
+
+/// Waits until the step with this mark has ended and has left no container.
+pub(crate) fn wait_for_end_of_step(it: &Installation, mark: &str) {
+    it.soon("the end of the build", || {
+        let left = processes_with(mark).len() + it.engine.containers_with(mark);
+        (left == 0).then_some(())
+    });
 }
 
 #[test]
@@ -36,7 +45,7 @@ fn others_are_served_while_an_image_is_built_and_a_delete_ends_the_build() {
     let templates = Templates::empty().module("LONG", &command);
     let it = Installation::start_with(Options::default().templates(&templates));
     let slow = create(&it, "LONG");
-    it.soon("the build", || (containers_of_build(&mark) == 1).then_some(()));
+    wait_for_step(&it, &mark);
 
     let status = slow.status();
     assert_eq!(status.get("status"), "STARTING", "{status:?}");
@@ -49,12 +58,12 @@ fn others_are_served_while_an_image_is_built_and_a_delete_ends_the_build() {
         it.events().into_iter().find(|e| e.kind() == "build" && e.get("line").contains("begun"))
     });
     assert!(!line.get("image").is_empty(), "{line:?}");
-    assert_eq!(containers_of_build(&mark), 1, "the build still runs");
+    assert!(!processes_with(&mark).is_empty(), "the build still runs");
 
     let reply = slow.delete();
     assert_eq!(reply.get("status"), "STOPPED", "{reply:?}");
     assert_eq!(slow.record()["reason"], "deleted");
-    it.soon("the end of the build", || (containers_of_build(&mark) == 0).then_some(()));
+    wait_for_end_of_step(&it, &mark);
     assert!(quick.status().is_ok());
 }
 
@@ -64,7 +73,7 @@ fn a_build_that_others_wait_for_goes_on_when_one_of_them_is_deleted() {
     let templates = Templates::empty().module("SHARED", &command);
     let it = Installation::start_with(Options::default().templates(&templates));
     let (stays, goes) = (create(&it, "SHARED"), create(&it, "SHARED"));
-    it.soon("the build", || (containers_of_build(&mark) == 1).then_some(()));
+    wait_for_step(&it, &mark);
     for worker in [&stays, &goes] {
         it.soon("both in the build", || {
             worker.record()["reason"].starts_with("building").then_some(())
@@ -99,7 +108,7 @@ fn twenty_who_want_the_same_new_image_share_one_build() {
     assert_eq!(it.containers().len(), 20);
     assert_eq!(builds(&it, "built"), 1, "one build");
     assert_eq!(it.images().len(), 1, "one image");
-    assert_eq!(containers_of_build(&mark), 0);
+    wait_for_end_of_step(&it, &mark);
 }
 
 #[test]
@@ -128,8 +137,9 @@ fn a_build_that_fails_gives_its_last_lines_and_leaves_nothing() {
     assert!(builds(&it, "failed") >= 1);
     it.soon("an empty engine", || {
         let left = it.containers().len() + it.images().len() + it.users().len();
-        (left == 0 && containers_of_build(&mark) == 0).then_some(())
+        (left == 0).then_some(())
     });
+    wait_for_end_of_step(&it, &mark);
     let deleted = worker.delete();
     assert_eq!(deleted.get("already"), "true", "{deleted:?}");
     let ping = it.command(&[("command", "ping")]);

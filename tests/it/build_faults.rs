@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::build::{builds, unique};
-use worker_tests::harness::{Installation, Options, PrivateEngine, Reply, Templates};
+use crate::build::{builds, unique, wait_for_end_of_step, wait_for_step};
+use worker_tests::harness::{Installation, Options, PrivateEngine, Reply, Templates, Worker};
 
 const CREATE: &[(&str, &str)] = &[
     ("command", "create"),
@@ -91,11 +91,9 @@ fn a_full_disk_is_named_and_what_fits_is_built_after_it() {
     assert!(what.starts_with("step ") && what.contains("/large"), "{what}");
     assert!(lines.to_lowercase().contains("no space left on device"), "{lines}");
     assert_nothing_left(&it);
-    let worker = it.worker(&[
-        ("agent_type", "CUSTOM"),
-        ("agent_command", r#"["cat"]"#),
-        ("modules", "LITTLE"),
-    ]);
+    let reply = it.command(&wanting("LITTLE"));
+    assert!(reply.is_ok(), "{reply:?}{}", it.explain());
+    let worker = Worker::of(&it, &reply.get("worker_id"));
     worker.prompt("room");
     worker.prints("room");
 }
@@ -133,16 +131,6 @@ fn an_engine_that_does_not_come_back_during_a_build_is_named() {
     assert!(message.contains(&engine.host()), "{message}");
     assert_eq!(it.replies(&request).len(), 1);
     assert!(it.command(&[("command", "ping")]).is_ok());
-}
-
-/// Waits until the build is at the step with this mark.
-fn wait_for_step(it: &Installation, mark: &str) {
-    it.soon("the build's step", || (it.engine.containers_with(mark) == 1).then_some(()));
-}
-
-/// Waits until nothing is left of a step.
-fn wait_for_end_of_step(it: &Installation, mark: &str) {
-    it.soon("the end of the build", || (it.engine.containers_with(mark) == 0).then_some(()));
 }
 
 #[test]

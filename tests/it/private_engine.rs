@@ -4,7 +4,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use worker_tests::harness::{Engine, Environment, PrivateEngine};
+use worker_tests::harness::{Engine, Environment, PrivateEngine, processes_with};
 
 /// What an engine has on this machine, as far as it can be seen from outside.
 struct Traces {
@@ -29,11 +29,7 @@ impl Traces {
 
     /// Command lines of its processes: each of them names its folder.
     fn processes(&self) -> Vec<String> {
-        let folder = self.folder.display().to_string();
-        let entries = fs::read_dir("/proc").expect("/proc").flatten();
-        let commands = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
-        let commands = commands.map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " "));
-        commands.filter(|command| command.contains(&folder)).collect()
+        processes_with(&self.folder.display().to_string())
     }
 }
 

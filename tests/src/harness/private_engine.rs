@@ -3,12 +3,12 @@
 //! Its daemon lives in namespaces of its own, as on a machine of its own: the machine's engine,
 //! its bridges and its packet filter are out of its sight and it is out of theirs. It has no way to
 //! the internet. Its only neighbour is this machine, at the address where workers find Redis and
-//! the scripted model. When the first process in there ends, the kernel takes the others, their
-//! mounts and their networks with it; so nothing is left, even if the test is killed, but a folder
-//! and empty control groups, and [`Drop`] removes those.
+//! the scripted model. The first process in there hears when the test ends or is killed, removes
+//! what is on disk, and ends; the kernel then takes other processes, mounts and networks away.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use super::{Engine, Environment, until};
 
 /// A start takes half a second on an idle machine.
 const START: Duration = Duration::from_secs(60);
-/// The kernel ends processes at once; one that writes to a slow disk delays it.
+/// The kernel ends processes at once; a slow disk delays them, and the removal of the folder.
 const END: Duration = Duration::from_secs(30);
 
 const FIRST_PROCESS: &str = include_str!("private_engine.sh");
@@ -90,7 +90,7 @@ impl PrivateEngine {
         assert!(up.is_some(), "a private engine did not start:\n{}", self.log());
     }
 
-    /// Kills the daemon, as a power cut would. Its containers run on until it is started again.
+    /// Kills the daemon, as a crash does. Its containers run on until it is started again.
     pub fn kill(&mut self) {
         self.order("kill", "killed");
     }
@@ -151,7 +151,8 @@ impl PrivateEngine {
     fn expect(&mut self, answer: &str) {
         let mut line = String::new();
         self.answers.read_line(&mut line).expect("a pipe");
-        assert_eq!(line.trim(), answer, "a private engine could not be made; this needs root");
+        let log = self.log();
+        assert_eq!(line.trim(), answer, "a private engine needs root, unshare and ip:\n{log}");
     }
 }
 
@@ -164,13 +165,11 @@ impl Drop for PrivateEngine {
         }
         // The kernel removes both ends when it comes to it; the address is to be free now.
         let _ = ip(&["link", "delete", &self.name]);
-        for group in self.control_groups() {
-            until(END, || remove_groups(&group).then_some(()));
-        }
     }
 }
 
-/// Starts what everything else starts in. It is killed with us in any case: its orders end.
+/// Starts what everything else starts in; in a process group of its own, so that whoever kills that
+/// of the test does not keep it from clearing up.
 fn first_process(folder: &Path, name: &str, size: Option<&str>) -> Child {
     Command::new("unshare")
         .args(["--mount", "--net", "--pid", "--fork", "--mount-proc", "--kill-child"])
@@ -178,6 +177,7 @@ fn first_process(folder: &Path, name: &str, size: Option<&str>) -> Child {
         .arg(folder)
         .arg(name)
         .args(size)
+        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -211,13 +211,4 @@ fn ip(arguments: &[&str]) -> Result<(), String> {
 
 fn must(done: Result<(), String>) {
     done.unwrap_or_else(|said| panic!("a private engine needs root: {said}"));
-}
-
-/// Removes a control group with those in it; whether it is gone.
-fn remove_groups(group: &Path) -> bool {
-    let Ok(entries) = fs::read_dir(group) else { return true };
-    for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
-        remove_groups(&entry.path());
-    }
-    fs::remove_dir(group).is_ok()
 }

@@ -1,11 +1,13 @@
 # shellcheck shell=bash
 # The first process of the namespaces that a private engine lives in. It does what
 # it is told on stdin, one line each, and answers each with a line. When stdin
-# ends, it ends too, and the kernel kills whatever else is left in here.
+# ends, because the test has ended or was killed, it takes away all there is.
 #
 # Arguments: the engine's folder, its control group, and the size of its disk if
 # that is to be one of its own.
 set -u
+# It ends by killing everybody whom it can see.
+[ "$$" = 1 ] || exit
 folder=$1 group=$2 size=${3:-}
 engine=''
 
@@ -36,8 +38,32 @@ start() {
 stop() {
     kill -KILL "$engine"
     wait "$engine"
-} 2>/dev/null
+}
 
+groups() { awk -v "group=$group" '$3 ~ /^cgroup/ { print $2 "/" group }' /proc/self/mounts; }
+
+remove_groups() {
+    local path left=0
+    for path in $(groups); do
+        [ ! -d "$path" ] || find "$path" -depth -type d -exec rmdir {} \; 2>/dev/null
+        [ ! -d "$path" ] || left=1
+    done
+    return "$left"
+}
+
+remove_all() {
+    local at tries=0
+    kill -KILL -1
+    while read -r _ at _; do
+        case $at in "$folder"/*) umount --lazy "$at" ;; esac
+    done </proc/self/mounts
+    rm -rf "$folder"
+    # A group can be removed once the last of its processes has let go of it.
+    until remove_groups || [ "$((tries += 1))" -gt 100 ]; do sleep 0.1; done
+}
+
+# What is said from here on, of killed processes too, is for whoever reads the log.
+exec 2>>"$folder/engine.log"
 echo ready
 while read -r order first second; do
     case $order in
@@ -49,3 +75,4 @@ while read -r order first second; do
             ;;
     esac
 done
+remove_all

@@ -5,15 +5,23 @@ use tempfile::TempDir;
 
 /// The usual image without what takes time or the network: a build of it takes a second.
 const QUICK_FRAME: &str = r#"FROM {{base_image}} AS base
+LABEL io.worker-manager.build=1
 RUN (getent passwd 1000 >/dev/null || useradd --uid 1000 --user-group --create-home worker) \
  && install -d -o 1000 /workspace
-FROM base AS agent
+{{#each stages}}
+FROM base AS {{name}}
+{{body}}
+{{/each}}
+FROM {{agent.builder}} AS agent
 {{agent.body}}
 FROM base
-{{#each modules}}
+{{#each foundation}}
 {{body}}
 {{/each}}
 COPY --from=agent /agent/ /
+{{#each modules}}
+{{body}}
+{{/each}}
 COPY worker-wrapper /usr/libexec/worker-wrapper
 WORKDIR /workspace
 STOPSIGNAL SIGTERM
