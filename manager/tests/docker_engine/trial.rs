@@ -102,6 +102,7 @@ impl Trial {
         for found in self.engine.list(&self.labels()).await.unwrap() {
             self.engine.remove(&found.name).await.unwrap();
         }
+        self.engine.remove(&self.plan().name).await.unwrap();
         for tag in [self.tag(), self.second_tag()] {
             self.engine.remove_image(&tag).await.unwrap();
         }

@@ -19,10 +19,25 @@ impl DockerEngine {
         &self,
         name: &InstanceName,
     ) -> Result<Option<Found>, EngineError> {
+        let Some(container) = self.look_at_container(name).await? else { return Ok(None) };
+        let of = container.host_config.as_ref().and_then(|config| config.network_mode.as_deref());
+        let companion = of.and_then(|of| of.strip_prefix("container:")).map(str::to_owned);
+        let mut found = read(container);
+        // Its address is that of the one whose network it is in.
+        if let (InstanceState::Running, Some(companion)) = (&found.state, companion) {
+            let companion = self.look_at_container(&InstanceName(companion)).await?;
+            found.ip_address = companion.and_then(|at| ip_address(at.network_settings?));
+        }
+        Ok(Some(found))
+    }
+
+    pub(super) async fn look_at_container(
+        &self,
+        name: &InstanceName,
+    ) -> Result<Option<ContainerInspectResponse>, EngineError> {
         let client = self.client().await?;
         let found = client.inspect_container(&name.0, None::<InspectContainerOptions>).await;
-        let found = unless(&[404], found).map_err(|error| self.failed("look at", name, error))?;
-        Ok(found.map(read))
+        unless(&[404], found).map_err(|error| self.failed("look at", name, error))
     }
 
     /// The daemon's list does not say how a container ended: each is looked at.
@@ -82,7 +97,7 @@ fn ip_address(settings: NetworkSettings) -> Option<String> {
 }
 
 /// The daemon writes the year 1 for never.
-fn timestamp(text: &str) -> Option<Timestamp> {
+pub(super) fn timestamp(text: &str) -> Option<Timestamp> {
     text.parse().ok().filter(|at| *at > Timestamp::UNIX_EPOCH)
 }
 

@@ -12,36 +12,65 @@ use std::collections::HashMap;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
+use super::companion::{companion_of, network_mode, shared_mount};
 use super::connection::{DockerEngine, SLOW, refused, status, unless};
 use crate::engine::{EngineError, InstanceName, InstancePlan, Quotas};
 
 /// What PID 1 needs: to become the agent's user, and to signal it afterwards.
 const CAPABILITIES: [&str; 3] = ["SETUID", "SETGID", "KILL"];
 
+/// A companion has nothing to hand over.
+const COMPANION_GRACE: Duration = Duration::from_secs(5);
+
 impl DockerEngine {
+    /// The companion first: the instance joins its network.
     pub(super) async fn create_container(&self, plan: &InstancePlan) -> Result<(), EngineError> {
-        let options = CreateContainerOptionsBuilder::new().name(&plan.name.0).build();
-        let created = self.client().await?.create_container(Some(options), body(plan)).await;
-        let Err(error) = created else { return Ok(()) };
-        match status(&error) {
-            Some(409) => self.accept_existing(plan).await,
-            Some(404) if self.inspect_image(&plan.image).await?.is_none() => {
-                Err(EngineError::NoImage { tag: plan.image.clone() })
-            }
-            _ => Err(self.failed("create", &plan.name, error)),
+        let labels = plan.labels.clone().into_iter().collect();
+        let Some(companion) = &plan.companion else {
+            return self.make(&plan.name, &plan.image, &labels, body(plan)).await;
+        };
+        self.create_companion(plan, companion).await?;
+        self.make(&plan.name, &plan.image, &labels, body(plan)).await?;
+        if self.waits_for_another(&plan.name).await? {
+            self.remove_one(&plan.name).await?;
+            self.make(&plan.name, &plan.image, &labels, body(plan)).await?;
         }
+        Ok(())
     }
 
     /// One that was made by an earlier try carries the same labels.
-    async fn accept_existing(&self, plan: &InstancePlan) -> Result<(), EngineError> {
-        let found = self.inspect_container(&plan.name).await?;
+    pub(super) async fn make(
+        &self,
+        name: &InstanceName,
+        image: &str,
+        labels: &HashMap<String, String>,
+        body: ContainerCreateBody,
+    ) -> Result<(), EngineError> {
+        let options = CreateContainerOptionsBuilder::new().name(&name.0).build();
+        let created = self.client().await?.create_container(Some(options), body).await;
+        let Err(error) = created else { return Ok(()) };
+        match status(&error) {
+            Some(409) => self.accept_existing(name, labels).await,
+            Some(404) if self.inspect_image(image).await?.is_none() => {
+                Err(EngineError::NoImage { tag: image.to_owned() })
+            }
+            _ => Err(self.failed("create", name, error)),
+        }
+    }
+
+    async fn accept_existing(
+        &self,
+        name: &InstanceName,
+        labels: &HashMap<String, String>,
+    ) -> Result<(), EngineError> {
+        let found = self.inspect_container(name).await?;
         let same = found.is_some_and(|found| {
-            plan.labels.iter().all(|(key, value)| found.labels.get(key) == Some(value))
+            labels.iter().all(|(key, value)| found.labels.get(key) == Some(value))
         });
         if same {
             return Ok(());
         }
-        Err(refused("create", &plan.name, "another container has this name, with other labels"))
+        Err(refused("create", name, "another container has this name, with other labels"))
     }
 
     /// Input goes by way of an attachment, which is there before the start: an upload of a file
@@ -51,6 +80,7 @@ impl DockerEngine {
         name: &InstanceName,
         input: &[u8],
     ) -> Result<(), EngineError> {
+        self.start_companion(name).await?;
         let client = self.patient_client(SLOW).await?;
         let options = AttachContainerOptionsBuilder::new().stdin(true).stream(true).build();
         let attached = client.attach_container(&name.0, Some(options)).await;
@@ -76,11 +106,17 @@ impl DockerEngine {
         }
     }
 
+    /// The companion ends after its instance, which may still need it.
     pub(super) async fn stop_container(
         &self,
         name: &InstanceName,
         grace: Duration,
     ) -> Result<(), EngineError> {
+        self.stop_one(name, grace).await?;
+        self.stop_one(&companion_of(name), grace.min(COMPANION_GRACE)).await
+    }
+
+    async fn stop_one(&self, name: &InstanceName, grace: Duration) -> Result<(), EngineError> {
         let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
         let options = StopContainerOptionsBuilder::new().t(seconds).build();
         let client = self.patient_client(grace + Duration::from_secs(30)).await?;
@@ -90,7 +126,14 @@ impl DockerEngine {
         }
     }
 
+    /// Each is tried by its name, whatever an earlier try left.
     pub(super) async fn remove_container(&self, name: &InstanceName) -> Result<(), EngineError> {
+        self.remove_one(name).await?;
+        self.remove_one(&companion_of(name)).await?;
+        self.remove_volumes(name).await
+    }
+
+    async fn remove_one(&self, name: &InstanceName) -> Result<(), EngineError> {
         let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
         let client = self.patient_client(SLOW).await?;
         match client.remove_container(&name.0, Some(options)).await {
@@ -124,25 +167,39 @@ fn body(plan: &InstancePlan) -> ContainerCreateBody {
         stdin_once: Some(true), // it ends when the one who attached is done
         labels: Some(plan.labels.clone().into_iter().collect()),
         stop_timeout: Some(plan.stop_grace_seconds),
-        host_config: Some(host_config(&plan.network, &plan.quotas)),
+        host_config: Some(host_config(plan)),
         ..Default::default()
+    }
+}
+
+fn host_config(plan: &InstancePlan) -> HostConfig {
+    let host_config = HostConfig {
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        cap_add: Some(CAPABILITIES.map(str::to_owned).to_vec()),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        network_mode: Some(network_mode(plan)),
+        mounts: shared_mount(plan),
+        log_config: Some(log_config()),
+        ..never_restarted()
+    };
+    with_quotas(host_config, &plan.quotas)
+}
+
+pub(super) fn with_quotas(host_config: HostConfig, quotas: &Quotas) -> HostConfig {
+    let memory = quotas.memory.map(saturated);
+    HostConfig {
+        memory,
+        memory_swap: memory, // the sum of both: no swap
+        nano_cpus: quotas.cpus.map(|cpus| (cpus * 1e9) as i64),
+        pids_limit: quotas.pids.map(saturated),
+        ..host_config
     }
 }
 
 /// Neither removed nor started again by the engine: how it ended must be readable, and what follows
 /// is the manager's to decide.
-fn host_config(network: &str, quotas: &Quotas) -> HostConfig {
-    let memory = quotas.memory.map(saturated);
+pub(super) fn never_restarted() -> HostConfig {
     HostConfig {
-        cap_drop: Some(vec!["ALL".to_owned()]),
-        cap_add: Some(CAPABILITIES.map(str::to_owned).to_vec()),
-        security_opt: Some(vec!["no-new-privileges".to_owned()]),
-        memory,
-        memory_swap: memory, // the sum of both: no swap
-        nano_cpus: quotas.cpus.map(|cpus| (cpus * 1e9) as i64),
-        pids_limit: quotas.pids.map(saturated),
-        network_mode: Some(network.to_owned()),
-        log_config: Some(log_config()),
         auto_remove: Some(false),
         restart_policy: Some(RestartPolicy {
             name: Some(RestartPolicyNameEnum::NO),
@@ -152,8 +209,8 @@ fn host_config(network: &str, quotas: &Quotas) -> HostConfig {
     }
 }
 
-/// Only the wrapper's own diagnostics go there: small, and never a reason to wait.
-fn log_config() -> HostConfigLogConfig {
+/// Only the wrapper's own diagnostics go there, and a companion's: small, and never a reason to wait.
+pub(super) fn log_config() -> HostConfigLogConfig {
     let config = [("max-size", "1m"), ("max-file", "1"), ("mode", "non-blocking")];
     HostConfigLogConfig {
         typ: Some("json-file".to_owned()),

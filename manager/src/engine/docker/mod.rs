@@ -8,7 +8,8 @@
 //!   what BuildKit tells, with [`printed`] in common;
 //! - [`images`] lists them with their [`layers`], [`archive`] moves them, [`cache`] removes what builds
 //!   left ([`leftovers`] says what may go, [`plain_http`] asks for what bollard cannot read);
-//! - [`instance`] takes a container through its life, and [`found`] reads how one stands;
+//! - [`instance`] takes a container through its life with its [`companion`], for whose [`readiness`] it
+//!   waits, and [`found`] reads how one stands;
 //! - [`network`] and [`watch`] do what their names say.
 
 mod apart;
@@ -17,6 +18,7 @@ mod build;
 mod build_log;
 mod buildkit_log;
 mod cache;
+mod companion;
 mod connection;
 mod facts;
 mod found;
@@ -29,6 +31,7 @@ mod leftovers;
 mod network;
 mod plain_http;
 mod printed;
+mod readiness;
 mod verbs;
 mod watch;
 

@@ -1,0 +1,188 @@
+//! What runs beside an instance, with rights that the instance does not have.
+//!
+//! A second container of the same image. The instance joins its network, so that what it publishes
+//! is at `localhost` for the instance; two volumes belong to them alone. Everything is found by its
+//! name, so that each verb goes on where a crash left it.
+
+use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType, MountVolumeOptions};
+use std::collections::HashMap;
+
+use super::connection::{DockerEngine, SLOW, unless};
+use super::instance::{log_config, never_restarted, with_quotas};
+use crate::engine::{CompanionPlan, Confinement, EngineError, InstanceName, InstancePlan};
+
+/// Whose companion a container is.
+const OF: &str = "io.worker-manager.companion";
+/// The file that shows that it is ready.
+pub(super) const READY: &str = "io.worker-manager.companion.ready";
+
+pub(super) fn companion_of(name: &InstanceName) -> InstanceName {
+    InstanceName(format!("{name}-companion"))
+}
+
+/// The folder that both see.
+fn shared_volume(name: &InstanceName) -> String {
+    format!("{name}-shared")
+}
+
+/// The folder that only the companion sees.
+fn state_volume(name: &InstanceName) -> String {
+    format!("{name}-state")
+}
+
+impl DockerEngine {
+    pub(super) async fn create_companion(
+        &self,
+        plan: &InstancePlan,
+        companion: &CompanionPlan,
+    ) -> Result<(), EngineError> {
+        let name = companion_of(&plan.name);
+        let (labels, body) = (labels(plan, companion), body(plan, companion));
+        self.make(&name, &plan.image, &labels, body).await
+    }
+
+    /// Whether an instance that does not run was made for a companion that has since been replaced:
+    /// the daemon keeps the id of the one that was there, and would not start it with another.
+    pub(super) async fn waits_for_another(&self, name: &InstanceName) -> Result<bool, EngineError> {
+        let Some(instance) = self.look_at_container(name).await? else { return Ok(false) };
+        let Some(companion) = self.look_at_container(&companion_of(name)).await? else {
+            return Ok(false);
+        };
+        let runs = instance.state.and_then(|state| state.running).unwrap_or_default();
+        let joined = instance.host_config.and_then(|config| config.network_mode);
+        let id = companion.id.unwrap_or_default();
+        let those = [format!("container:{id}"), network_of(name)];
+        Ok(!runs && joined.is_some_and(|joined| !those.contains(&joined)))
+    }
+
+    /// Both volumes; those that are not there are fine.
+    pub(super) async fn remove_volumes(&self, name: &InstanceName) -> Result<(), EngineError> {
+        let client = self.patient_client(SLOW).await?;
+        for volume in [shared_volume(name), state_volume(name)] {
+            let options = None::<bollard::query_parameters::RemoveVolumeOptions>;
+            unless(&[404], client.remove_volume(&volume, options).await)
+                .map_err(|error| self.failed("remove", format!("volume {volume}"), error))?;
+        }
+        Ok(())
+    }
+}
+
+/// The folder that the instance shares with its companion.
+pub(super) fn shared_mount(plan: &InstancePlan) -> Option<Vec<Mount>> {
+    let companion = plan.companion.as_ref()?;
+    Some(vec![mount(shared_volume(&plan.name), &companion.shared)])
+}
+
+/// The network of an instance: its companion's, where it has one.
+pub(super) fn network_mode(plan: &InstancePlan) -> String {
+    match plan.companion {
+        Some(_) => network_of(&plan.name),
+        None => plan.network.clone(),
+    }
+}
+
+fn network_of(name: &InstanceName) -> String {
+    format!("container:{}", companion_of(name))
+}
+
+/// By none of the instance's labels may a companion be taken for an instance. An image hands its
+/// labels down to every container, so it is not enough to leave them out.
+fn labels(plan: &InstancePlan, companion: &CompanionPlan) -> HashMap<String, String> {
+    let mut labels: HashMap<_, _> =
+        plan.labels.keys().map(|key| (key.clone(), String::new())).collect();
+    labels.insert(OF.to_owned(), plan.name.to_string());
+    let ready = format!("{}/{}", companion.shared.trim_end_matches('/'), companion.ready);
+    labels.insert(READY.to_owned(), ready);
+    labels
+}
+
+fn body(plan: &InstancePlan, companion: &CompanionPlan) -> ContainerCreateBody {
+    ContainerCreateBody {
+        image: Some(plan.image.clone()),
+        entrypoint: Some(companion.command.clone()),
+        cmd: Some(Vec::new()),
+        user: Some("0".to_owned()),
+        labels: Some(labels(plan, companion)),
+        stop_timeout: Some(plan.stop_grace_seconds),
+        host_config: Some(host_config(plan, companion)),
+        ..Default::default()
+    }
+}
+
+fn host_config(plan: &InstancePlan, companion: &CompanionPlan) -> HostConfig {
+    let (privileged, runtime) = match &companion.confinement {
+        Confinement::Privileged => (Some(true), None),
+        Confinement::Runtime(runtime) => (None, Some(runtime.clone())),
+    };
+    let host_config = HostConfig {
+        privileged,
+        runtime,
+        mounts: Some(vec![
+            mount(shared_volume(&plan.name), &companion.shared),
+            mount(state_volume(&plan.name), &companion.state),
+        ]),
+        network_mode: Some(plan.network.clone()),
+        log_config: Some(log_config()),
+        ..never_restarted()
+    };
+    with_quotas(host_config, &plan.quotas)
+}
+
+/// Writable in both, since one who connects to a socket writes to it. What the image has at this
+/// place is not copied.
+fn mount(volume: String, target: &str) -> Mount {
+    Mount {
+        target: Some(target.to_owned()),
+        source: Some(volume),
+        typ: Some(MountType::VOLUME),
+        volume_options: Some(MountVolumeOptions { no_copy: Some(true), ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Quotas;
+
+    fn plan(confinement: Confinement) -> InstancePlan {
+        InstancePlan {
+            name: InstanceName("w".into()),
+            image: "worker:1".into(),
+            labels: [("io.worker-manager.namespace".to_owned(), "worker".to_owned())].into(),
+            network: "workers".into(),
+            quotas: Quotas { memory: Some(64), cpus: Some(0.5), pids: Some(9) },
+            stop_grace_seconds: 5,
+            companion: Some(CompanionPlan {
+                command: vec!["dockerd".into()],
+                shared: "/run/shared/".into(),
+                ready: "docker.sock".into(),
+                state: "/var/lib/docker".into(),
+                confinement,
+            }),
+        }
+    }
+
+    #[test]
+    fn a_companion_has_all_rights_or_a_runtime_that_confines_it() {
+        let made = |confinement| {
+            let plan = plan(confinement);
+            host_config(&plan, plan.companion.as_ref().expect("a companion"))
+        };
+        let privileged = made(Confinement::Privileged);
+        assert_eq!((privileged.privileged, privileged.runtime), (Some(true), None));
+        let confined = made(Confinement::Runtime("sysbox-runc".into()));
+        assert_eq!((confined.privileged, confined.runtime), (None, Some("sysbox-runc".into())));
+        assert_eq!((confined.memory, confined.pids_limit), (Some(64), Some(9)));
+        assert_eq!(confined.network_mode.as_deref(), Some("workers"));
+    }
+
+    #[test]
+    fn it_is_no_instance_by_its_labels() {
+        let plan = plan(Confinement::Privileged);
+        let labels = labels(&plan, plan.companion.as_ref().expect("a companion"));
+        assert_eq!(labels["io.worker-manager.namespace"], "");
+        assert_eq!((labels[OF].as_str(), labels[READY].as_str()), ("w", "/run/shared/docker.sock"));
+        assert_eq!(network_mode(&plan), "container:w-companion");
+    }
+}
