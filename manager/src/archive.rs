@@ -69,6 +69,8 @@ pub enum ArchiveError {
 struct Contents {
     format: u32,
     images: Vec<Moved>,
+    /// Names of the images that they build on, as far as they are in the archive.
+    bases: Vec<String>,
 }
 
 /// An image on its way.
@@ -123,8 +125,10 @@ pub async fn export(
         let (hash, tag, holds) = (image.hash.to_string(), image.tag.clone(), image.holds.clone());
         moved.push(Moved { hash, tag, holds, about });
     }
-    to.write_all(&preface(&Contents { format: FORMAT, images: moved })?).await?;
-    let mut saved = hands.engine.save_images(&tags(hands, &images).await?).await?;
+    let bases = bases(hands, &images).await?;
+    let tags: Vec<_> = moved.iter().map(|image| &image.tag).chain(&bases).cloned().collect();
+    to.write_all(&preface(&Contents { format: FORMAT, images: moved, bases })?).await?;
+    let mut saved = hands.engine.save_images(&tags).await?;
     while let Some(piece) = saved.next().await {
         to.write_all(&piece?).await?;
     }
@@ -148,14 +152,15 @@ async fn chosen(hands: &Hands, wishes: &[ImageWish]) -> Result<Vec<Stored>, Arch
 
 /// With the images go those that they build on: without them, nobody could tell on the other
 /// machine that these are the images that are wanted. Their layers are in the archive anyway.
-async fn tags(hands: &Hands, images: &[Stored]) -> Result<Vec<String>, EngineError> {
-    let mut tags: BTreeSet<String> = images.iter().map(|image| image.tag.clone()).collect();
-    for base in images.iter().map(|image| &image.base) {
+async fn bases(hands: &Hands, images: &[Stored]) -> Result<Vec<String>, EngineError> {
+    let names: BTreeSet<&String> = images.iter().map(|image| &image.base).collect();
+    let mut found = Vec::new();
+    for base in names {
         if hands.engine.image(base).await?.is_some() {
-            tags.insert(base.clone());
+            found.push(base.clone());
         }
     }
-    Ok(tags.into_iter().collect())
+    Ok(found)
 }
 
 /// The archive's first file, without the end that a tar archive has.
@@ -187,10 +192,18 @@ pub async fn import(
             strangers.insert(image.tag.clone());
         }
     }
+    let mut known = Vec::new();
+    for base in &contents.bases {
+        known.extend(hands.engine.image(base).await?.map(|facts| (base, facts.id)));
+    }
     let rest = ReaderStream::with_capacity(from, 1 << 16);
     let whole: BoxStream<'static, io::Result<Bytes>> =
         stream::iter([Ok(Bytes::from(read))]).chain(rest.into_stream()).boxed();
     hands.engine.load_images(whole).await?;
+    // A base image that this host has goes on meaning what it meant: its own images build on it.
+    for (base, id) in known {
+        hands.engine.tag_image(&id, base).await?;
+    }
     let mut imported = Vec::new();
     for image in contents.images {
         imported.push(take_in(hands, image, &strangers).await?);
@@ -265,7 +278,7 @@ mod tests {
             holds: "CUSTOM+GIT".to_owned(),
             about: Map::new(),
         };
-        Contents { format: FORMAT, images: vec![image] }
+        Contents { format: FORMAT, images: vec![image], bases: Vec::new() }
     }
 
     async fn read(bytes: &[u8]) -> Result<usize, ArchiveError> {

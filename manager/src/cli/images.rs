@@ -8,6 +8,7 @@ use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncWriteExt};
 use worker_manager::act::{self, Hands};
 use worker_manager::archive::{self, Fits};
+use worker_manager::chain::chain;
 use worker_manager::client::Client;
 use worker_manager::image::collect::bytes;
 use worker_manager::image::layers::Shares;
@@ -143,7 +144,9 @@ async fn import(hands: &Hands, file: &Path) -> Result<(), Error> {
         let opened = File::open(file).await;
         Box::new(opened.map_err(|error| format!("{}: {error}", file.display()))?)
     };
-    let images = archive::import(hands, from).await?;
+    let images = archive::import(hands, from).await;
+    let images = images
+        .map_err(|error| format!("failed to import {}: {}", file.display(), chain(&error)))?;
     for image in &images {
         println!("{} {}", short(&image.hash), image.holds);
     }

@@ -35,6 +35,11 @@ struct Seen {
 }
 
 impl BuildKitLog {
+    /// The step that began last and has not ended: what the build hangs at, if it hangs.
+    fn under_way(&self) -> Option<&Seen> {
+        self.vertexes.values().filter(|seen| !seen.ended).max_by_key(|seen| seen.step)
+    }
+
     fn status(&mut self, status: StatusResponse) -> Option<Vec<BuildStep>> {
         let mut lines = Vec::new();
         // All that are there, before the first is counted as one of them.
@@ -139,7 +144,8 @@ impl Printed for BuildKitLog {
 
     fn reason(&self, said: &str) -> String {
         let shown = shortened(said);
-        match self.failed.as_ref().and_then(|digest| self.vertexes.get(digest)) {
+        let failed = self.failed.as_ref().and_then(|digest| self.vertexes.get(digest));
+        match failed.or_else(|| self.under_way()) {
             Some(seen) if seen.step > 0 => {
                 let (step, of, name) = (seen.step, self.steps, shortened(&seen.name));
                 format!("step {step} of {of} failed: {name}: {shown}")
