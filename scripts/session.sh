@@ -88,12 +88,18 @@ end_background() {
     done
 }
 
+# What runs beside a worker is on the network, and the worker is on its address;
+# the two share volumes that are named after the worker.
 remove_workers() {
-    local left
+    local left beside worker
     left=$(timeout 20 docker ps --all --quiet --filter "network=$WORKER_NETWORK" 2>/dev/null) || return 0
     [ -n "$left" ] || return 0
     say "removing $(wc -w <<<"$left") container(s) that were left behind"
-    xargs docker rm --force --volumes <<<"$left" >/dev/null 2>&1 || true
+    beside=$(xargs docker inspect --format '{{index .Config.Labels "io.worker-manager.companion"}}' <<<"$left" 2>/dev/null) || true
+    xargs docker rm --force --volumes <<<"$left $beside" >/dev/null 2>&1 || true
+    for worker in $beside; do
+        docker volume rm --force "$worker-shared" "$worker-state" >/dev/null 2>&1 || true
+    done
 }
 
 end_session() {

@@ -73,8 +73,15 @@ impl Engine {
 
     /// Removes all that a namespace has. Layers stay: the next test builds on them.
     pub(super) fn clean(&self, namespace: &str) {
-        for container in self.containers(namespace) {
+        // What runs beside a worker is known by its name only, and so are their volumes.
+        let named = format!("name=^/?{namespace}-");
+        let beside = self.ask(&["ps", "--all", "--quiet", "--no-trunc", "--filter", &named]);
+        for container in self.containers(namespace).into_iter().chain(lines(&beside)) {
             self.run(&["rm", "--force", "--volumes", &container]);
+        }
+        let volumes = format!("name=^{namespace}-");
+        for volume in lines(&self.ask(&["volume", "ls", "--quiet", "--filter", &volumes])) {
+            self.run(&["volume", "rm", "--force", &volume]);
         }
         for image in self.images(namespace) {
             self.run(&["rmi", "--no-prune", &image]);

@@ -258,8 +258,11 @@ mod tests {
 
     #[test]
     fn a_reason_names_the_step_that_failed_and_not_those_that_were_cancelled_with_it() {
+        let unread = BuildKitLog::default().reason("unknown instruction: RUM");
+        assert_eq!(unread, "unknown instruction: RUM");
         let mut log = running();
-        assert_eq!(log.reason("unknown instruction: RUM"), "unknown instruction: RUM");
+        let hanging = log.reason("no output for 3 s");
+        assert_eq!(hanging, "step 2 of 3 failed: [base 2/2] RUN work: no output for 3 s");
         log.status(vertexes(vec![vertex(BESIDE, true, false, "")]));
         log.status(printed(TWO, b"no line end"));
         log.status(vertexes(vec![
