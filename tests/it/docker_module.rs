@@ -62,6 +62,7 @@ done
 printf 'FROM scratch\nCOPY . /\nCMD ["/bin/sh", "-c", "echo from within"]\n' >/workspace/image/Dockerfile
 docker build -q -t mine /workspace/image
 docker run --rm mine
+docker run --rm --privileged mine && echo "more rights" || echo "no more rights than it has"
 echo "seen: $(docker ps --all --quiet | wc -l) containers, $(docker images --quiet | wc -l) images"
 echo "user $(id -u), capabilities $(grep CapEff /proc/self/status | cut -f2)"
 exec cat
@@ -75,6 +76,7 @@ fn an_agent_builds_and_runs_an_image_and_sees_nothing_of_the_host() {
         it.worker(&[("agent_type", "CUSTOM"), ("agent_command", &command), ("modules", "DOCKER")]);
     assert!(prints_within(&it, &worker, "engine ").ends_with("containers 0 images 0"));
     prints_within(&it, &worker, "from within");
+    prints_within(&it, &worker, "no more rights than it has");
     // Its own image and no other; what it ran is gone.
     prints_within(&it, &worker, "seen: 0 containers, 1 images");
     // The worker is as confined as any other.

@@ -195,7 +195,8 @@ pub struct CompanionPlan {
 /// What keeps a companion from the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Confinement {
-    /// Nothing but good behaviour: it has all rights that the host's root has.
+    /// Little but good behaviour: it may mount and make networks, which is enough for one that
+    /// wants to get out.
     Privileged,
     /// A runtime that gives it rights in a world of its own, such as `sysbox-runc`.
     Runtime(String),

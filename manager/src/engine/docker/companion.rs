@@ -110,22 +110,37 @@ fn body(plan: &InstancePlan, companion: &CompanionPlan) -> ContainerCreateBody {
 }
 
 fn host_config(plan: &InstancePlan, companion: &CompanionPlan) -> HostConfig {
-    let (privileged, runtime) = match &companion.confinement {
-        Confinement::Privileged => (Some(true), None),
-        Confinement::Runtime(runtime) => (None, Some(runtime.clone())),
-    };
     let host_config = HostConfig {
-        privileged,
-        runtime,
         mounts: Some(vec![
             mount(shared_volume(&plan.name), &companion.shared),
             mount(state_volume(&plan.name), &companion.state),
         ]),
         network_mode: Some(plan.network.clone()),
         log_config: Some(log_config()),
-        ..never_restarted()
+        ..confined(&companion.confinement)
     };
     with_quotas(host_config, &plan.quotas)
+}
+
+/// What an engine cannot do without: mounts, networks, and system calls that the usual profile
+/// keeps from containers. Not Docker's own `privileged`, which would add every right that there is
+/// and all devices of the host.
+fn confined(by: &Confinement) -> HostConfig {
+    match by {
+        Confinement::Privileged => HostConfig {
+            cap_add: Some(vec!["SYS_ADMIN".to_owned(), "NET_ADMIN".to_owned()]),
+            security_opt: Some(vec![
+                "seccomp=unconfined".to_owned(),
+                "apparmor=unconfined".to_owned(),
+            ]),
+            masked_paths: Some(Vec::new()),
+            readonly_paths: Some(Vec::new()),
+            ..never_restarted()
+        },
+        Confinement::Runtime(runtime) => {
+            HostConfig { runtime: Some(runtime.clone()), ..never_restarted() }
+        }
+    }
 }
 
 /// Writable in both, since one who connects to a socket writes to it. What the image has at this
@@ -164,15 +179,17 @@ mod tests {
     }
 
     #[test]
-    fn a_companion_has_all_rights_or_a_runtime_that_confines_it() {
+    fn a_companion_has_what_an_engine_needs_or_a_runtime_that_gives_it() {
         let made = |confinement| {
             let plan = plan(confinement);
             host_config(&plan, plan.companion.as_ref().expect("a companion"))
         };
         let privileged = made(Confinement::Privileged);
-        assert_eq!((privileged.privileged, privileged.runtime), (Some(true), None));
+        assert_eq!(privileged.cap_add.map(|rights| rights.len()), Some(2));
+        assert_eq!((privileged.privileged, privileged.runtime), (None, None));
         let confined = made(Confinement::Runtime("sysbox-runc".into()));
-        assert_eq!((confined.privileged, confined.runtime), (None, Some("sysbox-runc".into())));
+        assert_eq!((confined.cap_add, confined.security_opt), (None, None));
+        assert_eq!(confined.runtime.as_deref(), Some("sysbox-runc"));
         assert_eq!((confined.memory, confined.pids_limit), (Some(64), Some(9)));
         assert_eq!(confined.network_mode.as_deref(), Some("workers"));
     }
