@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 use worker_manager::engine::{
-    BuildError, BuildOrder, BuildStep, Builder, CacheMounts, Engine, InstanceState,
+    BuildError, BuildOrder, BuildStep, Builder, CacheMounts, DockerEngine, Engine, EngineError,
+    InstanceState,
 };
 
 use crate::trial::{base_image, on_each_builder, until};
@@ -147,4 +148,50 @@ async fn what_a_step_downloads_is_kept_where_the_engine_says_so() {
         assert_eq!(own.size, base.size);
     })
     .await;
+}
+
+/// Answers what is asked before a build, begins to answer the build, and is gone.
+async fn die_in_a_build(listener: tokio::net::UnixListener) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    loop {
+        let (mut asked, _) = listener.accept().await.unwrap();
+        let mut request = vec![0; 4096];
+        let read = asked.read(&mut request).await.unwrap();
+        let build = request[..read].starts_with(b"POST ");
+        let body = "{\"Version\": \"20.10.24\", \"ApiVersion\": \"1.41\", \"Os\": \"linux\"}";
+        let answer = if build {
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n11\r\n{\"stream\": \"x\\n\"}\n\r\n".into()
+        } else {
+            let length = body.len();
+            format!(
+                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+            )
+        };
+        asked.write_all(answer.as_bytes()).await.unwrap();
+        if build {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_that_dies_in_a_build_is_no_failure_of_the_build() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("docker.sock");
+    let host = format!("unix://{}", socket.display());
+    for builder in [Builder::Classic, Builder::BuildKit] {
+        let daemon = tokio::spawn(die_in_a_build(tokio::net::UnixListener::bind(&socket).unwrap()));
+        let engine = DockerEngine::connect(Some(&host), builder).unwrap();
+        let order = BuildOrder {
+            tag: "worker-trial:never".to_owned(),
+            context: Vec::new(),
+            labels: BTreeMap::new(),
+            silence: Duration::from_secs(20),
+        };
+        let error = engine.build(order, &|_| ()).await.unwrap_err();
+        let expected = matches!(&error, BuildError::Engine(EngineError::Unavailable { .. }));
+        assert!(expected, "{builder:?}: {error:?}");
+        daemon.await.unwrap();
+        std::fs::remove_file(&socket).unwrap();
+    }
 }

@@ -15,6 +15,9 @@ use super::facts::Builder;
 use super::printed::Printed;
 use crate::engine::{BuildError, BuildOrder, BuildStep, ImageFacts};
 
+/// A step that may print and is not heard has this many times as long.
+const MUTED: u32 = 4;
+
 /// How a build's output ended.
 enum Ending {
     /// As it should, or by a connection that broke: an image may be there.
@@ -75,14 +78,15 @@ async fn follow(
     progress: &(dyn Fn(BuildStep) + Send + Sync),
 ) -> Ending {
     let mut stream = std::pin::pin!(stream);
-    let mut deadline = Instant::now() + silence;
+    let mut news = Instant::now();
     loop {
-        match timeout_at(deadline, stream.next()).await {
+        let patience = if log.is_muted() { silence * MUTED } else { silence };
+        match timeout_at(news + patience, stream.next()).await {
             Err(_) | Ok(Some(Err(Error::RequestTimeoutError))) => return Ending::Silent,
             Ok(None) => return Ending::Closed(None),
             Ok(Some(Ok(item))) => {
                 if let Some(steps) = log.read(item) {
-                    deadline = Instant::now() + silence;
+                    news = Instant::now();
                     steps.into_iter().for_each(progress);
                 }
             }

@@ -7,6 +7,9 @@ use std::collections::HashMap;
 use super::printed::{LONGEST_LINE, LastLines, Printed, plain, shortened};
 use crate::engine::BuildStep;
 
+/// With these words BuildKit stops telling what a step prints, after a megabyte of it.
+const CLIPPED: &[u8] = b"[output clipped, log limit ";
+
 /// Follows the status messages of BuildKit. A *vertex* is whatever it works on: a step of the
 /// Dockerfile, or something of its own. Steps run side by side, so they are counted in the order in
 /// which they begin.
@@ -28,6 +31,8 @@ struct Seen {
     step: u32,
     begun: bool,
     ended: bool,
+    /// Nothing of what it prints comes any more.
+    muted: bool,
     /// A line that has no end yet.
     partial: Vec<u8>,
     /// How far each of its parts is.
@@ -119,6 +124,9 @@ impl BuildKitLog {
     }
 
     fn line(&mut self, digest: &str, line: &[u8], lines: &mut Vec<BuildStep>) {
+        if let Some(seen) = self.vertexes.get_mut(digest) {
+            seen.muted |= line.starts_with(CLIPPED);
+        }
         let line = cut(&plain(&String::from_utf8_lossy(line)));
         if !line.trim().is_empty() {
             self.say(digest, line, lines);
@@ -140,6 +148,10 @@ impl Printed for BuildKitLog {
             Some(BuildInfoAux::BuildKit(status)) => self.status(status),
             Some(BuildInfoAux::Default(_)) | None => None,
         }
+    }
+
+    fn is_muted(&self) -> bool {
+        self.vertexes.values().any(|seen| seen.muted && !seen.ended)
     }
 
     fn reason(&self, said: &str) -> String {
@@ -284,6 +296,16 @@ mod tests {
         let lines = log.status(printed(TWO, b"\nnext\n")).expect("lines");
         assert_eq!(lines[0].line.chars().count(), LONGEST_LINE);
         assert_eq!(lines[1].line, "next");
+    }
+
+    #[test]
+    fn a_step_whose_output_is_clipped_is_muted_until_it_ends() {
+        let mut log = running();
+        assert!(!log.is_muted());
+        log.status(printed(TWO, b"\n[output clipped, log limit 1MiB reached]\n"));
+        assert!(log.is_muted());
+        log.status(vertexes(vec![vertex(TWO, true, true, "")]));
+        assert!(!log.is_muted());
     }
 
     #[test]

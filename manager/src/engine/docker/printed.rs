@@ -15,6 +15,12 @@ pub(super) trait Printed: Send {
     /// Takes what came next and gives what it completes; none, when it holds nothing new.
     fn read(&mut self, item: BuildInfo) -> Option<Vec<BuildStep>>;
 
+    /// Whether the engine keeps to itself what a running step prints, so that its silence says
+    /// little.
+    fn is_muted(&self) -> bool {
+        false
+    }
+
     /// Which step a failure belongs to, and what was said about it.
     fn reason(&self, said: &str) -> String;
 
