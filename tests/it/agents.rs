@@ -80,7 +80,7 @@ fn every_agent_has_its_pinned_program_which_it_cannot_change() {
     let it = Installation::start_with(Options::default().set("WORKER_PREBUILD", &wanted));
     for agent in &AGENTS {
         let image = it.until(&format!("the image of {}", agent.name), BUILD, || {
-            let label = format!("label=io.worker-manager.agent={}", agent.name);
+            let label = format!("label=io.worker-manager.holds={}", agent.name);
             let format = "--format={{.Repository}}:{{.Tag}}";
             let images = docker(&["images", "--filter", &label, format, &it.namespace]);
             images.lines().next().map(str::to_owned)

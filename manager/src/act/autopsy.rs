@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde_json::json;
+use std::time::Duration;
 use worker_protocol::{Output, OutputKind, Problem, Source, WorkerId};
 
 use super::{Hands, store_problem};
@@ -19,6 +20,9 @@ pub(super) async fn autopsy(hands: &Hands, id: WorkerId) -> Result<Option<Autops
         Some(InstanceState::Ended(end)) => Some(end),
         Some(InstanceState::Created) | None => None,
     };
+    // What runs beside it has nobody to serve any more.
+    let stopped = hands.engine.stop(&hands.name(id), Duration::ZERO).await;
+    stopped.map_err(|error| Problem::from(&error))?;
     let evidence = evidence(hands, id, end).await.map_err(|error| store_problem(&error))?;
     Ok(Some(if end.is_some() { Autopsy::Ended(evidence) } else { Autopsy::Gone(evidence) }))
 }

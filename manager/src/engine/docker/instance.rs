@@ -51,7 +51,8 @@ impl DockerEngine {
         let Err(error) = created else { return Ok(()) };
         match status(&error) {
             Some(409) => self.accept_existing(name, labels).await,
-            Some(404) if self.inspect_image(image).await?.is_none() => {
+            // Not only for 404: an image that is on its way out fails in several ways.
+            Some(_) if self.inspect_image(image).await?.is_none() => {
                 Err(EngineError::NoImage { tag: image.to_owned() })
             }
             _ => Err(self.failed("create", name, error)),
