@@ -181,6 +181,39 @@ fn ten_variants_of_one_agent_share_over_95_percent_and_one_more_adds_its_own_lay
     assert!(megabytes(own[2]) < wrapper as f64 / 1e6 + 0.1, "{own:?}");
 }
 
+/// Names, rights, owners and sizes of all files, in order.
+fn files(image: &str) -> String {
+    let container = docker(&["create", image]);
+    let export = format!("docker export {container} | tar --list --verbose --numeric-owner");
+    // Without the time. What an engine puts into every container at its start differs by nothing.
+    let listed = format!("{export} | awk '{{ $4 = $5 = \"\"; print }}' | sort");
+    let output = std::process::Command::new("sh").args(["-c", &listed]).output();
+    docker(&["rm", &container]);
+    String::from_utf8_lossy(&output.expect("a list of files").stdout).into_owned()
+}
+
+#[test]
+fn both_builders_make_the_same_image_under_the_same_name() {
+    let mut made = Vec::new();
+    for builder in ["classic", "buildkit"] {
+        let it = Installation::start_with(Options::default().set("WORKER_BUILDER", builder));
+        let worker = it.worker(&[
+            ("agent_type", "CUSTOM"),
+            ("agent_command", r#"["cat"]"#),
+            ("modules", "CURL"),
+        ]);
+        let image = worker.record()["image"].clone();
+        let (_, hash) = image.rsplit_once(':').expect("a hash");
+        made.push((hash.to_owned(), files(&image)));
+    }
+    assert_eq!(made[0].0, made[1].0);
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    let (classic, buildkit) = (lines(&made[0].1), lines(&made[1].1));
+    assert!(classic.len() > 3000, "{} files are not a system", classic.len());
+    let differing = classic.iter().zip(&buildkit).find(|(one, other)| one != other);
+    assert_eq!((differing, classic.len()), (None, buildkit.len()));
+}
+
 /// A size of a table in MB.
 fn megabytes(cell: &str) -> f64 {
     let (number, unit) = cell.split_once(' ').expect("a number and a unit");

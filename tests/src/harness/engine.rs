@@ -71,7 +71,7 @@ impl Engine {
         commands.lines().filter(|line| line.contains(command)).count()
     }
 
-    /// Removes all that a namespace has. Layers stay: the next test builds on them.
+    /// Removes all that a namespace has. The build cache stays: the next test builds on it.
     pub(super) fn clean(&self, namespace: &str) {
         // What runs beside a worker is known by its name only, and so are their volumes.
         let named = format!("name=^/?{namespace}-");
@@ -84,7 +84,7 @@ impl Engine {
             self.run(&["volume", "rm", "--force", &volume]);
         }
         for image in self.images(namespace) {
-            self.run(&["rmi", "--no-prune", &image]);
+            self.run(&["rmi", &image]);
         }
     }
 }
