@@ -84,7 +84,9 @@ fn an_image_goes_when_nothing_uses_it_and_every_other_stays_with_a_reason() {
 fn no_create_fails_because_images_are_collected() {
     const LINES: usize = 3;
     const EACH: usize = 25;
-    let templates = quick_with_modules();
+    let templates = MODULES.iter().fold(Templates::quick(), |templates, name| {
+        templates.module(name, &format!("echo {name} >/{name}"))
+    });
     let it = Installation::start_with(Options::default().templates(&templates).file(EAGER));
     // A request of each line is always under way, and a collection beside them.
     let mut lines: Vec<_> = (0..LINES).map(|number| (number, 0, begin(&it, number, 0))).collect();
@@ -105,13 +107,16 @@ fn no_create_fails_because_images_are_collected() {
     assert!(removed > 10, "only {removed} images were removed beside {} creates", LINES * EACH);
 }
 
-/// Asks for a worker with one of three images, and does not wait.
+/// More than there are lines, so that there is always an image which nobody wants.
+const MODULES: [&str; 6] = ["ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX"];
+
+/// Asks for a worker with one of the images, and does not wait.
 fn begin(it: &Installation, line: usize, round: usize) -> String {
     it.send(&[
         ("command", "create"),
         ("agent_type", "CUSTOM"),
         ("agent_command", r#"["cat"]"#),
-        ("modules", ["", "ONE", "TWO"][(line + round) % 3]),
+        ("modules", MODULES[(line + round) % MODULES.len()]),
         ("wait", "running"),
     ])
 }

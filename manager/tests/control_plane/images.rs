@@ -40,13 +40,16 @@ fn rows(reply: &Value) -> Vec<Value> {
 async fn no_create_fails_because_images_are_collected() {
     const LINES: usize = 6;
     const EACH: usize = 60;
+    // More than there are lines, so that there is always one which nobody wants.
+    const IMAGES: [&str; 8] =
+        ["", "CURL", "GIT", "NODE", "PYTHON", "CURL,GIT", "CURL,NODE", "CURL,PYTHON"];
     let stage = Stage::open().await;
     let manager = stage.manager_with(eager);
     let line = |number: usize| {
         let stage = &stage;
         async move {
             for round in 0..EACH {
-                let modules = ["", "CURL", "GIT"][(number + round) % 3];
+                let modules = IMAGES[(number + round) % IMAGES.len()];
                 let created = create(stage, modules).await;
                 assert_eq!(created["status"], "RUNNING", "{created}");
                 delete(stage, &created).await;
@@ -60,7 +63,7 @@ async fn no_create_fails_because_images_are_collected() {
             assert_eq!(reply["ok"], true, "{reply}");
             removed += reply["removed"].as_u64().unwrap();
             assert_eq!(reply["not_removed"], json!(0), "{reply}");
-            if removed > 50 && stage.replies_to("last").await > 0 {
+            if stage.replies_to("last").await > 0 {
                 break removed;
             }
         }
@@ -70,7 +73,7 @@ async fn no_create_fails_because_images_are_collected() {
         stage.ask(&[("command", "ping"), ("request_id", "last")]).await;
     };
     let ((), removed) = tokio::join!(lines, collect);
-    assert!(stage.engine.count(Verb::Build) > 50, "images were removed {removed} times");
+    assert!(removed > 50, "only {removed} images were removed beside {} creates", LINES * EACH);
     manager.stop().await;
 }
 
