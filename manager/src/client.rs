@@ -6,6 +6,8 @@ use worker_protocol::{Keys, Output, Reply, WorkerId};
 
 use crate::store::{Follower, Retention, Store, StoreError};
 
+/// A manager that lives answers in milliseconds.
+const PING: Duration = Duration::from_secs(5);
 /// Characters of a build's line that are shown: steps may be pages long.
 const LINE: usize = 100;
 
@@ -76,6 +78,14 @@ impl Client {
             namespace: self.store.keys().namespace().to_owned(),
             seconds: limit.as_secs(),
         })
+    }
+
+    /// Asks whether a manager is there, before something that takes its time is asked for.
+    ///
+    /// # Errors
+    /// When Redis does not answer, or no manager does.
+    pub async fn ping(&self) -> Result<Reply, ClientError> {
+        self.request(&[("command", "ping".to_owned())], PING).await
     }
 
     /// Gives a worker a prompt, and returns the name of its turn.

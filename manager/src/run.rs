@@ -7,8 +7,6 @@ use worker_protocol::{Output, OutputKind, WorkerId};
 
 use crate::client::{Client, ClientError, Happening, Watch, show, show_build};
 
-/// A manager that lives answers a ping in milliseconds.
-const PING: Duration = Duration::from_secs(5);
 const ACCEPT: Duration = Duration::from_secs(30);
 /// An agent gets time to end; then it is killed.
 const DELETE: Duration = Duration::from_secs(60);
@@ -51,7 +49,7 @@ pub async fn run(
     task: Task,
     stop: &CancellationToken,
 ) -> Result<Ending, ClientError> {
-    client.request(&[("command", "ping".to_owned())], PING).await?;
+    client.ping().await?;
     // Chosen here, so that it can be deleted even before the first reply.
     let id = WorkerId::new();
     let mut watch = client.watch(id).await?;

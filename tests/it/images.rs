@@ -137,6 +137,14 @@ fn what_is_configured_wrongly_stops_the_start_and_is_named() {
 }
 
 #[test]
+fn without_a_manager_nothing_is_collected_and_that_is_said_at_once() {
+    let it = Installation::start_with(Options::default().without_manager());
+    let finished = command_line(&it, &["gc", "--dry-run"]);
+    assert_eq!(finished.status.code(), Some(2), "{finished:?}");
+    assert!(finished.stderr.contains("no manager answered"), "{finished:?}");
+}
+
+#[test]
 fn what_a_create_can_name_is_listed() {
     let templates = Templates::empty().module("ODD", "true");
     let it = Installation::start_with(Options::default().templates(&templates).without_manager());

@@ -164,6 +164,7 @@ async fn import(hands: &Hands, file: &Path) -> Result<(), Error> {
 
 /// Asks the manager, and shows what it tells: each image with its reason.
 pub(super) async fn gc(client: &Client, dry_run: bool) -> Result<ExitCode, Error> {
+    client.ping().await?;
     let fields = [("command", "gc".to_owned()), ("dry_run", dry_run.to_string())];
     let reply = client.request(&fields, GC).await?;
     if !reply.is_ok() {

@@ -199,8 +199,7 @@ fn client(raw: &RawConfig) -> Result<Client, Error> {
 }
 
 async fn ping(raw: RawConfig) -> Result<ExitCode, Error> {
-    let limit = Duration::from_secs(3);
-    let reply = client(&raw)?.request(&[("command", "ping".to_owned())], limit).await?;
+    let reply = client(&raw)?.ping().await?;
     println!("{}", reply.to_json());
     Ok(if reply.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -74,7 +74,8 @@ fn next(world: &mut World, effects: &mut Effects) {
             return;
         }
         if let Some(judged) = sweep.left.pop_front() {
-            sweep.done.push((judged, Fate::Spared("a worker has come to need it".to_owned())));
+            let verdict = Verdict::Keep("a worker has come to need it".to_owned());
+            sweep.done.push((Judged { verdict, frees: 0, ..judged }, Fate::Kept));
         }
     }
     if world.builds.count() == 0 {
@@ -101,7 +102,7 @@ pub(super) fn removed(
             effects.write(Write::Event(removal(&judged, effects)));
             Fate::Removed
         }
-        Err(problem) => Fate::Spared(problem.message),
+        Err(problem) => Fate::Refused(problem.message),
     };
     sweep.done.push((judged, fate));
     wake(world, effects);
@@ -155,7 +156,7 @@ fn give_up(world: &mut World, problem: &Problem, effects: &mut Effects) {
 fn summary(sweep: &Sweep) -> Map<String, Value> {
     let went = |fate: &Fate| matches!(fate, Fate::Removed | Fate::WouldGo);
     let gone = sweep.done.iter().filter(|(_, fate)| went(fate));
-    let failed = sweep.done.iter().filter(|(_, fate)| matches!(fate, Fate::Spared(_)));
+    let failed = sweep.done.iter().filter(|(_, fate)| matches!(fate, Fate::Refused(_)));
     let freed: u64 = gone.clone().map(|(judged, _)| judged.frees).sum();
     let removed = gone.count();
     let fields = json!({
@@ -181,7 +182,7 @@ fn row((judged, fate): &(Judged, Fate)) -> Value {
         Fate::Kept => ("kept", None),
         Fate::WouldGo => ("would be removed", None),
         Fate::Removed => ("removed", None),
-        Fate::Spared(why) => ("not removed", Some(why)),
+        Fate::Refused(why) => ("not removed", Some(why)),
     };
     json!({
         "image": image.hash.to_string(),

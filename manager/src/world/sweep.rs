@@ -87,8 +87,8 @@ pub enum Fate {
     WouldGo,
     /// It is gone.
     Removed,
-    /// It was to go and stays, because.
-    Spared(String),
+    /// It was to go, and the engine refused, because.
+    Refused(String),
 }
 
 /// All collections.

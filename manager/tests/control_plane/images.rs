@@ -62,7 +62,10 @@ async fn no_create_fails_because_images_are_collected() {
             let reply = stage.ask(&[("command", "gc")]).await;
             assert_eq!(reply["ok"], true, "{reply}");
             removed += reply["removed"].as_u64().unwrap();
-            assert_eq!(reply["not_removed"], json!(0), "{reply}");
+            // Beside a start, the engine may be asked in vain; it says that it is in use.
+            let refused = rows(&reply).into_iter().filter(|row| row["outcome"] == "not removed");
+            let in_use = |row: Value| row["error"].to_string().contains("an instance uses it");
+            assert!(refused.map(in_use).all(|in_use| in_use), "{reply}");
             if stage.replies_to("last").await > 0 {
                 break removed;
             }
