@@ -8,7 +8,6 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use worker_manager::act::Hands;
 use worker_manager::chain::chain;
