@@ -7,7 +7,7 @@ use worker_protocol::{Problem, rfc3339};
 
 use super::effects::{Effect, Effects, Write};
 use crate::image::ImageHash;
-use crate::image::collect::{Inventory, Judged, Verdict, plan};
+use crate::image::collect::{Inventory, Judged, Verdict, bytes, plan};
 use crate::world::{Cause, Fate, Stage, Sweep, World};
 
 /// A disk that stays full, though everything was done about it, is not looked after more often.
@@ -135,6 +135,7 @@ fn report(world: &mut World, effects: &mut Effects) {
     let mut event = effects.event("gc");
     event.insert("cause".to_owned(), json!(sweep.cause.as_str()));
     event.extend(summary.clone());
+    event.insert("message".to_owned(), json!(in_words(&summary)));
     effects.write(Write::Event(event));
     if let Cause::Asked(header) = sweep.cause {
         let mut content = summary;
@@ -169,6 +170,19 @@ fn summary(sweep: &Sweep) -> Map<String, Value> {
         "disk_free_bytes": sweep.disk.map(|disk| disk.free),
     });
     fields.as_object().cloned().unwrap_or_default()
+}
+
+/// For the log.
+fn in_words(summary: &Map<String, Value>) -> String {
+    let number = |name: &str| summary.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let gone = if summary.get("dry_run") == Some(&json!(true)) { "would go" } else { "removed" };
+    format!(
+        "{} images {gone}, {} kept; {} of images and {} of build cache",
+        number("removed"),
+        number("kept"),
+        bytes(number("freed_bytes")),
+        bytes(number("cache_bytes"))
+    )
 }
 
 /// An image as a row of the table.
