@@ -4,8 +4,10 @@
 mod boot;
 mod endings;
 mod odd;
+mod proxy;
 mod redis_away;
 mod redis_server;
+mod redis_troubled;
 mod spool;
 mod turns;
 mod worker;

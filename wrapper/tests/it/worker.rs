@@ -17,7 +17,7 @@ pub(crate) const OUTPUT: &str = "t:w:output";
 pub(crate) const HEARTBEAT: &str = "t:w:heartbeat";
 
 /// What the manager gives to a worker's user, and nothing more.
-fn allow(connection: &mut Connection) {
+pub(crate) fn allow(connection: &mut Connection) {
     let input = format!("(-@all +xreadgroup +xack +xtrim +xpending ~{INPUT})");
     let output = format!("(-@all +xadd +xrevrange ~{OUTPUT})");
     let heartbeat = format!("(-@all +set ~{HEARTBEAT})");
