@@ -8,6 +8,7 @@ mod proxy;
 mod redis_away;
 mod redis_server;
 mod redis_troubled;
+mod secrets;
 mod spool;
 mod turns;
 mod worker;

@@ -140,7 +140,7 @@ fn a_redis_that_still_loads_its_data_is_waited_for() {
         "--loading-process-events-interval-bytes",
         "1024",
     ]);
-    refused(&worker, "LOADING");
+    refused(&worker, "Redis is loading");
     worker.redis = until("a loaded redis", || redis.try_connect());
     until("the last line", || counted(&mut worker).last().filter(|n| **n == 2000).copied());
     assert!(counted(&mut worker).is_sorted_by(|a, b| a < b), "one twice");
