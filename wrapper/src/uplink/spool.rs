@@ -150,6 +150,12 @@ impl Spool {
         }
     }
 
+    /// Makes the file end early, as a broken disk might.
+    #[cfg(test)]
+    pub(super) fn cut(&self, bytes: u64) {
+        self.file.set_len(bytes).unwrap();
+    }
+
     fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
         let (place, first) = self.place(at, bytes.len());
         self.file.write_all_at(&bytes[..first], place)?;

@@ -46,7 +46,7 @@ fn a_disk_without_any_room_is_an_error() {
 fn a_file_that_was_cut_is_noticed() {
     let mut spool = Spool::over(tempfile::tempfile().unwrap(), 1000);
     append(&mut spool, &said("a")).unwrap();
-    spool.file.set_len(10).unwrap();
+    spool.cut(10);
     assert!(spool.take().is_err());
     assert_eq!(spool.content(), (1, 1));
 }

@@ -33,8 +33,10 @@ pub(super) struct Waiting {
 
 /// Whatever it holds is newer than what is in memory.
 enum Disk {
+    Off,
     Unused,
     Used(Spool),
+    /// Until memory is empty; then it is tried again.
     GivenUp,
 }
 
@@ -57,7 +59,7 @@ impl Waiting {
         Self {
             lost: Lost::default(),
             queue: Queue::default(),
-            disk: if bounds.spool_bytes > 0 { Disk::Unused } else { Disk::GivenUp },
+            disk: if bounds.spool_bytes > 0 { Disk::Unused } else { Disk::Off },
             memory_limit: bounds.backlog_bytes,
             disk_limit: bounds.spool_bytes,
             folder: bounds.spool_folder.clone().into(),
@@ -91,7 +93,7 @@ impl Waiting {
 
     fn goes_to_disk(&self, item: &Item) -> bool {
         match &self.disk {
-            Disk::GivenUp => false,
+            Disk::Off | Disk::GivenUp => false,
             Disk::Used(spool) if !spool.is_empty() => true,
             Disk::Used(_) | Disk::Unused => {
                 self.queue.bytes() + item.cost() > self.memory_limit.min(IN_MEMORY)
@@ -143,7 +145,7 @@ impl Waiting {
         Ok(true)
     }
 
-    /// From now on in memory. What is on disk comes there too, as far as it fits.
+    /// In memory, until that is empty. What is on disk comes there too, as far as it fits.
     fn give_up(&mut self, error: &io::Error) {
         self.complain(format!(
             "output that waits for redis cannot be kept on disk in {}: {error}; up to {} bytes \
@@ -173,19 +175,19 @@ impl Waiting {
         if let Some(item) = self.queue.pop_front() {
             return Some(item);
         }
-        let Disk::Used(spool) = &mut self.disk else { return None };
-        match spool.take() {
-            Ok(Some(item)) => Some(item),
-            Ok(None) => {
+        if let Disk::Used(spool) = &mut self.disk {
+            match spool.take() {
+                Ok(Some(item)) => return Some(item),
                 // Gives the disk back.
-                self.disk = Disk::Unused;
-                None
-            }
-            Err(error) => {
-                self.give_up(&error);
-                self.queue.pop_front()
+                Ok(None) => self.disk = Disk::Unused,
+                Err(error) => self.give_up(&error),
             }
         }
+        let item = self.queue.pop_front();
+        if item.is_none() && matches!(self.disk, Disk::GivenUp) {
+            self.disk = Disk::Unused;
+        }
+        item
     }
 
     /// Puts back what was taken out last.
@@ -203,7 +205,7 @@ impl Waiting {
     pub(super) fn bytes(&self) -> usize {
         let on_disk = match &self.disk {
             Disk::Used(spool) => spool.bytes(),
-            Disk::Unused | Disk::GivenUp => 0,
+            _ => 0,
         };
         self.queue.bytes().saturating_add(usize::try_from(on_disk).unwrap_or(usize::MAX))
     }
@@ -211,7 +213,7 @@ impl Waiting {
     pub(super) fn is_empty(&self) -> bool {
         let nothing_on_disk = match &self.disk {
             Disk::Used(spool) => spool.is_empty(),
-            Disk::Unused | Disk::GivenUp => true,
+            _ => true,
         };
         self.lost.entries == 0 && self.queue.is_empty() && nothing_on_disk
     }
@@ -247,3 +249,7 @@ impl Lost {
             .with_data(json!({"entries": entries, "bytes": bytes, "reason": reason}))
     }
 }
+
+#[cfg(test)]
+#[path = "waiting_tests.rs"]
+mod tests;
