@@ -100,8 +100,12 @@ pub struct Bounds {
     pub line_bytes: usize,
     /// Entries of the output stream that are kept, roughly.
     pub output_entries: usize,
-    /// Bytes of output that wait for Redis in memory.
+    /// Bytes of output that wait for Redis in memory, where no disk can be used.
     pub backlog_bytes: usize,
+    /// Bytes of output that wait for Redis on disk; 0: none.
+    pub spool_bytes: u64,
+    /// Where on disk. The agent must not be able to enter it.
+    pub spool_folder: String,
     /// The longest turn; none: no limit.
     pub turn_timeout: Option<Duration>,
     /// Time that an agent has to end after it was asked to.
@@ -116,6 +120,9 @@ impl Default for Bounds {
             output_entries: 10_000,
             // Several minutes of a busy agent; a worker is meant to stay below 64 MB with it.
             backlog_bytes: 32 << 20,
+            // An hour of a busy agent, and little of a host's disk for a hundred workers.
+            spool_bytes: 256 << 20,
+            spool_folder: "/var/lib/worker/spool".into(),
             turn_timeout: None,
             // Claude Code ends its own children on SIGTERM and writes its session: seconds.
             stop_grace: Duration::from_secs(10),

@@ -24,3 +24,4 @@ mod private_engine;
 mod readme;
 mod recovery;
 mod secrets;
+mod spool;

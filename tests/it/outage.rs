@@ -3,14 +3,14 @@
 use worker_tests::harness::{Environment, Installation, Options, Proxy, assert_numbered};
 
 /// An address with the proxy's host and port in place of its own.
-fn by_way_of(proxy: &Proxy, url: &str) -> String {
+pub(crate) fn by_way_of(proxy: &Proxy, url: &str) -> String {
     let (scheme, rest) = url.split_once("://").expect("a URL");
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let credentials = authority.rsplit_once('@').map_or(String::new(), |(c, _)| format!("{c}@"));
     format!("{scheme}://{credentials}{}/{path}", proxy.addr())
 }
 
-fn address(url: &str) -> &str {
+pub(crate) fn address(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split('/').next().unwrap_or(rest);
     authority.rsplit('@').next().unwrap_or(authority)

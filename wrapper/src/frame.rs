@@ -1,4 +1,7 @@
 //! Bytes to lines. Decoding comes after framing, so that a character is never split between reads.
+//!
+//! A line ends with a line feed. A carriage return within it begins it anew, as on a terminal: of
+//! a progress bar the last state is kept, however often it was drawn. Escape sequences stay.
 
 /// One line of an agent, without its line end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,22 +21,28 @@ pub struct Framer {
     held: Vec<u8>,
     /// Bytes of the unfinished line, with those over the limit, which are not held.
     seen: usize,
+    /// A carriage return came last. What follows takes the place of what is held.
+    returned: bool,
 }
 
 impl Framer {
     /// A framer whose lines have at most `limit` bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { limit, held: Vec::new(), seen: 0 }
+        Self { limit, held: Vec::new(), seen: 0, returned: false }
     }
 
     /// Takes what was read and gives the lines that are now complete.
     pub fn feed(&mut self, mut bytes: &[u8]) -> Vec<Line> {
         let mut lines = Vec::new();
-        while let Some(end) = memchr::memchr(b'\n', bytes) {
-            self.hold(&bytes[..end]);
-            lines.push(self.complete());
-            bytes = &bytes[end + 1..];
+        while let Some(at) = memchr::memchr2(b'\n', b'\r', bytes) {
+            self.hold(&bytes[..at]);
+            if bytes[at] == b'\n' {
+                lines.push(self.complete());
+            } else {
+                self.returned = true;
+            }
+            bytes = &bytes[at + 1..];
         }
         self.hold(bytes);
         lines
@@ -45,18 +54,23 @@ impl Framer {
     }
 
     fn hold(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        if std::mem::take(&mut self.returned) {
+            self.held.clear();
+            self.seen = 0;
+        }
         let room = self.limit.saturating_sub(self.held.len()).min(bytes.len());
         self.held.extend_from_slice(&bytes[..room]);
         self.seen += bytes.len();
     }
 
     fn complete(&mut self) -> Line {
-        let mut bytes = std::mem::take(&mut self.held);
+        self.returned = false;
+        let bytes = std::mem::take(&mut self.held);
         let full_bytes = std::mem::take(&mut self.seen);
         let cut = full_bytes > bytes.len();
-        if !cut && bytes.last() == Some(&b'\r') {
-            bytes.pop();
-        }
         let text = String::from_utf8(bytes)
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
         Line { text, full_bytes, cut }
@@ -66,6 +80,7 @@ impl Framer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
 
     fn lines(limit: usize, reads: &[&[u8]]) -> Vec<(String, bool)> {
         let mut framer = Framer::new(limit);
@@ -98,5 +113,67 @@ mod tests {
     #[test]
     fn what_is_no_text_is_kept_as_far_as_it_is() {
         assert_eq!(lines(100, &[b"a\xffb\n"]), [("a\u{fffd}b".to_owned(), false)]);
+    }
+
+    #[test]
+    fn of_a_progress_bar_the_last_state_is_kept() {
+        let texts = |bytes: &[u8]| lines(5, &[bytes]).into_iter().map(|l| l.0).collect::<Vec<_>>();
+        for (bytes, expected) in [
+            (&b" 10%\r 50%\r100%\ndone\n"[..], vec!["100%", "done"]),
+            (b"one\r\ntwo\r\r\n", vec!["one", "two"]),
+            (b"\rone\r", vec!["one"]),
+            (b"\r\n\r", vec![""]),
+        ] {
+            assert_eq!(texts(bytes), expected);
+        }
+        // However often it was drawn, it is not too long.
+        let drawn = "\r[###]".repeat(10_000) + "\n";
+        assert_eq!(lines(5, &[drawn.as_bytes()]), [("[###]".to_owned(), false)]);
+    }
+
+    /// What a stream's lines are, by the plainest rules.
+    fn plainly(limit: usize, bytes: &[u8]) -> Vec<Line> {
+        let mut all: Vec<_> = bytes.split(|byte| *byte == b'\n').collect();
+        if all.last().is_some_and(|last| last.iter().all(|byte| *byte == b'\r')) {
+            all.pop();
+        }
+        let line = |bytes: &[u8]| {
+            let states = bytes.split(|byte| *byte == b'\r');
+            let last = states.rev().find(|state| !state.is_empty()).unwrap_or_default();
+            let kept = &last[..last.len().min(limit)];
+            let text = String::from_utf8_lossy(kept).into_owned();
+            Line { text, full_bytes: last.len(), cut: kept.len() < last.len() }
+        };
+        all.into_iter().map(line).collect()
+    }
+
+    #[test]
+    fn any_bytes_read_in_any_pieces_give_the_same_lines() {
+        let mut random = Random::new(1);
+        let pieces: [&[u8]; 10] = [
+            b"a",
+            b"bc",
+            b"\n",
+            b"\r",
+            b"\r\n",
+            "ü€😀".as_bytes(),
+            b"\xff",
+            b"\xe2\x82",
+            b"\0",
+            b"\x1b[1m",
+        ];
+        for round in 0..5000 {
+            let bytes: Vec<u8> = (0..random.below(40))
+                .flat_map(|_| pieces[random.below(pieces.len())].to_vec())
+                .collect();
+            let limit = 1 + random.below(30);
+            let mut framer = Framer::new(limit);
+            let mut lines = Vec::new();
+            for piece in random.pieces(&bytes) {
+                lines.extend(framer.feed(piece));
+            }
+            lines.extend(framer.finish());
+            assert_eq!(lines, plainly(limit, &bytes), "round {round}: {bytes:?}");
+        }
     }
 }

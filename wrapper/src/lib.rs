@@ -14,7 +14,10 @@ pub mod driver;
 pub mod frame;
 pub mod mask;
 pub mod memory;
+#[cfg(test)]
+mod random;
 pub mod reaper;
+mod secret_forms;
 pub mod uplink;
 pub mod worker;
 

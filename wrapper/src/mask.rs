@@ -1,61 +1,61 @@
 //! Keeps secrets out of the output stream.
+//!
+//! Which texts are hidden is decided once, at the start, by `secret_forms`; here they are found and
+//! replaced. A whole line of the agent is masked before anything is made of it, and each entry once
+//! more, since a JSON text has by then become plain text.
 
+use memchr::memmem::Finder;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::ops::Range;
 
-use worker_protocol::{Output, Secret};
+use worker_protocol::{Boot, Output};
 
 use crate::frame::Line;
+use crate::secret_forms::{Secrets, of_boot};
 
-/// A shorter value is no secret worth the name, and would be found in ordinary text.
-const SHORTEST: usize = 8;
-/// What the name of a secret variable contains.
-const TELLING: [&str; 6] = ["KEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL"];
 /// Fewer leading characters of a secret at the end of a cut line tell nothing.
 const SHORTEST_HEAD: usize = 4;
 
 /// The texts to replace and what stands in their place.
+#[derive(Default)]
 pub struct Masks {
-    /// Longest first, so that a secret that holds another is replaced whole.
-    patterns: Vec<(String, String)>,
+    patterns: Vec<Pattern>,
+}
+
+struct Pattern {
+    text: String,
+    finder: Finder<'static>,
+    mark: String,
+}
+
+/// A part of a text that is replaced, and the pattern that says by what.
+struct Found {
+    range: Range<usize>,
+    pattern: usize,
 }
 
 impl Masks {
-    /// Masks for the variables of an agent whose names look secret.
+    /// Masks for all that is secret in a boot document.
     #[must_use]
-    pub fn new(env: &BTreeMap<String, Secret>) -> Self {
-        let mut masks = Self { patterns: Vec::new() };
-        for (name, value) in env.iter().filter(|(name, _)| looks_secret(name)) {
-            masks.hide(name, value.reveal());
-        }
-        masks.patterns.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
-        masks
+    pub fn of(boot: &Boot) -> Self {
+        Self::new(of_boot(boot))
     }
 
-    /// A value, its lines (a private key is printed in several) and how JSON writes each.
-    fn hide(&mut self, name: &str, value: &str) {
-        let name: String =
-            name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-        let mark = format!("***{name}***");
-        for text in std::iter::once(value).chain(value.lines()) {
-            let text = text.trim();
-            let quoted = Value::from(text).to_string();
-            let inner = quoted.trim_matches('"').to_owned();
-            for text in [text.to_owned(), inner] {
-                let known = self.patterns.iter().any(|(other, _)| *other == text);
-                if text.len() >= SHORTEST && !known {
-                    self.patterns.push((text, mark.clone()));
-                }
-            }
-        }
+    fn new(secrets: Secrets) -> Self {
+        let pattern = |(text, mark): (String, String)| {
+            let finder = Finder::new(text.as_bytes()).into_owned();
+            Pattern { text, finder, mark }
+        };
+        Self { patterns: secrets.into_forms().into_iter().map(pattern).collect() }
     }
 
     /// Masks a line before anything is made of it, so that no part of a secret is cut off and kept.
     pub fn line(&self, line: &mut Line) {
-        self.text(&mut line.text);
+        let mut found = self.find(&line.text);
         if line.cut {
-            self.tail(&mut line.text);
+            found.extend(self.find_head(&line.text));
         }
+        self.replace(&mut line.text, found);
     }
 
     /// Masks every text of an entry.
@@ -73,92 +73,81 @@ impl Masks {
     }
 
     fn text(&self, text: &mut String) {
-        for (secret, mark) in &self.patterns {
-            if text.contains(secret) {
-                *text = text.replace(secret, mark);
-            }
-        }
+        let found = self.find(text);
+        self.replace(text, found);
     }
 
     fn value(&self, value: &mut Value) {
         match value {
             Value::String(text) => self.text(text),
             Value::Array(items) => items.iter_mut().for_each(|item| self.value(item)),
-            Value::Object(map) => map.values_mut().for_each(|item| self.value(item)),
-            _ => {}
+            Value::Object(map) => {
+                map.values_mut().for_each(|item| self.value(item));
+                if map.keys().any(|name| !self.find(name).is_empty()) {
+                    let renamed = std::mem::take(map).into_iter().map(|(mut name, value)| {
+                        self.text(&mut name);
+                        (name, value)
+                    });
+                    *map = renamed.collect();
+                }
+            }
+            // A secret of digits can stand as a number.
+            Value::Number(number) => {
+                let mut text = number.to_string();
+                if !self.find(&text).is_empty() {
+                    self.text(&mut text);
+                    *value = Value::String(text);
+                }
+            }
+            Value::Bool(_) | Value::Null => {}
         }
+    }
+
+    /// Every place of every secret, also where they overlap.
+    fn find(&self, text: &str) -> Vec<Found> {
+        let bytes = text.as_bytes();
+        let mut all = Vec::new();
+        for (pattern, Pattern { text, finder, .. }) in self.patterns.iter().enumerate() {
+            let mut from = 0;
+            while let Some(at) = bytes.get(from..).and_then(|rest| finder.find(rest)) {
+                let begin = from + at;
+                all.push(Found { range: begin..begin + text.len(), pattern });
+                from = begin + 1;
+            }
+        }
+        all
     }
 
     /// The limit of a line may have cut a secret in two.
-    fn tail(&self, text: &mut String) {
-        for (secret, mark) in &self.patterns {
-            let heads = secret.char_indices().map(|(at, _)| &secret[..at]).rev();
-            let head = heads.take_while(|h| h.len() >= SHORTEST_HEAD).find(|h| text.ends_with(h));
-            if let Some(head) = head {
-                text.truncate(text.len() - head.len());
-                text.push_str(mark);
-            }
-        }
+    fn find_head(&self, text: &str) -> Option<Found> {
+        let heads = self.patterns.iter().enumerate().filter_map(|(pattern, secret)| {
+            let heads = secret.text.char_indices().map(|(at, _)| &secret.text[..at]).rev();
+            let mut heads = heads.take_while(|head| head.len() >= SHORTEST_HEAD);
+            let head = heads.find(|head| text.ends_with(head))?;
+            Some(Found { range: text.len() - head.len()..text.len(), pattern })
+        });
+        heads.max_by_key(|found| found.range.len())
     }
-}
 
-fn looks_secret(name: &str) -> bool {
-    let name = name.to_ascii_uppercase();
-    TELLING.iter().any(|word| name.contains(word))
+    fn replace(&self, text: &mut String, mut found: Vec<Found>) {
+        if found.is_empty() {
+            return;
+        }
+        // The longest at a place gives its name to all that it overlaps.
+        found.sort_by_key(|found| (found.range.start, std::cmp::Reverse(found.range.end)));
+        let (mut masked, mut done) = (String::with_capacity(text.len()), 0);
+        for Found { range, pattern } in found {
+            if range.start >= done {
+                masked.push_str(&text[done..range.start]);
+                masked.push_str(&self.patterns[pattern].mark);
+            }
+            done = done.max(range.end);
+        }
+        masked.push_str(&text[done..]);
+        *text = masked;
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-    use worker_protocol::{OutputKind, Source};
-
-    fn masks(pairs: &[(&str, &str)]) -> Masks {
-        Masks::new(&pairs.iter().map(|(n, v)| ((*n).to_owned(), Secret::new(*v))).collect())
-    }
-
-    fn line(text: &str, cut: bool) -> Line {
-        Line { text: text.to_owned(), full_bytes: text.len(), cut }
-    }
-
-    #[test]
-    fn every_text_of_an_entry_is_masked() {
-        let masks = masks(&[("API_KEY", "sk-12345678"), ("PATH", "/usr/bin:/bin")]);
-        let mut output =
-            Output::new(OutputKind::Stdout, Source::Agent, "key sk-12345678 /usr/bin:/bin")
-                .with_data(json!({"a": ["xsk-12345678x"]}));
-        output.raw = Some("sk-12345678".to_owned());
-        masks.output(&mut output);
-        assert_eq!(output.content, "key ***API_KEY*** /usr/bin:/bin");
-        assert_eq!(output.data, Some(json!({"a": ["x***API_KEY***x"]})));
-        assert_eq!(output.raw.as_deref(), Some("***API_KEY***"));
-    }
-
-    #[test]
-    fn a_secret_is_found_as_json_writes_it_and_by_its_lines() {
-        let masks = masks(&[("DEPLOY_KEY", "-----BEGIN-----\nab\"cdefgh\n")]);
-        for text in [r#"{"x":"-----BEGIN-----\nab\"cdefgh"}"#, "-----BEGIN-----", "ab\"cdefgh"] {
-            let mut line = line(text, false);
-            masks.line(&mut line);
-            assert!(line.text.contains("***DEPLOY_KEY***"), "{}", line.text);
-            assert!(!line.text.contains("cdefgh"), "{}", line.text);
-        }
-    }
-
-    #[test]
-    fn the_head_of_a_secret_at_the_end_of_a_cut_line_goes_too() {
-        let masks = masks(&[("TOKEN", "tökensecret")]);
-        for (text, masked) in [("a tökense", "a ***TOKEN***"), ("a tö", "a tö")] {
-            let mut line = line(text, true);
-            masks.line(&mut line);
-            assert_eq!(line.text, masked);
-        }
-    }
-
-    #[test]
-    fn short_values_are_left_alone() {
-        let mut line = line("true", false);
-        masks(&[("USE_TOKEN", "true")]).line(&mut line);
-        assert_eq!(line.text, "true");
-    }
-}
+#[path = "mask_tests.rs"]
+mod tests;

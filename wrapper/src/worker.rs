@@ -60,7 +60,7 @@ async fn begin(boot: Boot) -> Result<u8, String> {
     let kills_before = memory::oom_kills();
     let started = agent::start(&boot.agent, &driver.arguments());
     let input = boot.keys.input.clone();
-    let masks = Arc::new(Masks::new(&boot.agent.env));
+    let masks = Arc::new(Masks::of(&boot));
     let line_bytes = boot.bounds.line_bytes;
     let mut bridge = Bridge::new(boot, driver, now());
     let mut worker = Worker { uplink, masks, agent: None, stdin: None };

@@ -34,6 +34,7 @@ pub(super) fn boot(
         files,
         bounds: Bounds {
             output_entries: hands.settings.output_entries,
+            spool_bytes: hands.settings.spool_bytes,
             turn_timeout: spec.limits.turn_timeout.or(hands.settings.limits.turn_timeout),
             stop_grace: hands.settings.stop_grace,
             ..Bounds::default()

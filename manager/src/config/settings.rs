@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use worker_protocol::boot::Bounds;
 use worker_protocol::limits::Limits;
 use worker_protocol::{Keys, Problem, Secret, value};
 
@@ -74,6 +75,8 @@ pub struct Settings {
     pub gc: Gc,
     /// Entries of an output that are kept.
     pub output_entries: usize,
+    /// Bytes of a worker's output that wait on disk while Redis is away; 0: none.
+    pub spool_bytes: u64,
     /// What is kept in Redis, and for how long.
     pub retention: Retention,
     /// How long an agent has to end.
@@ -137,6 +140,7 @@ impl Settings {
             prebuild: prebuild(&raw.prebuild)?,
             gc: Gc::check(raw.gc)?,
             output_entries: raw.output_entries.unwrap_or(Defaults::OUTPUT_ENTRIES).max(100),
+            spool_bytes: spool(raw.spool.as_deref())?,
             retention,
             stop_grace: duration("stop_grace (WORKER_STOP_GRACE)", raw.stop_grace)?
                 .unwrap_or(Defaults::STOP_GRACE),
@@ -159,6 +163,18 @@ pub(super) fn duration(
 ) -> Result<Option<Duration>, ConfigError> {
     let right = "must be a duration such as 90s, 15m or 7d";
     text.map(|text| value::duration(&json!(text)).ok_or_else(|| wrong(name, right))).transpose()
+}
+
+/// At least a megabyte: with less, a worker would rather lose output than keep it.
+fn spool(given: Option<&str>) -> Result<u64, ConfigError> {
+    let right = "must be a size from 1m on such as 256m, or off";
+    match given {
+        None => Ok(Bounds::default().spool_bytes),
+        Some("off") => Ok(0),
+        Some(text) => value::size(&json!(text))
+            .filter(|bytes| *bytes >= 1 << 20)
+            .ok_or_else(|| wrong("spool (WORKER_SPOOL)", right)),
+    }
 }
 
 fn builder(given: Option<&str>) -> Result<Builder, ConfigError> {
@@ -249,5 +265,20 @@ mod tests {
         raw.limits.cpus = Some(-1.0);
         let error = Settings::check(raw, Path::new("/none")).unwrap_err().to_string();
         assert!(error.contains("limits.cpus"), "{error}");
+    }
+
+    #[test]
+    fn the_spool_has_a_size_or_is_off() {
+        let (_folder, raw) = raw();
+        let spool = |text: &str| {
+            let raw = RawConfig { spool: Some(text.to_owned()), ..raw.clone() };
+            Settings::check(raw, Path::new("/none")).map(|settings| settings.spool_bytes)
+        };
+        assert_eq!(spool("64m").unwrap(), 64 << 20);
+        assert_eq!(spool("off").unwrap(), 0);
+        for bad in ["1k", "0", "much"] {
+            let error = spool(bad).unwrap_err().to_string();
+            assert!(error.contains("WORKER_SPOOL") && error.contains("256m"), "{error}");
+        }
     }
 }

@@ -1,28 +1,27 @@
-//! What waits for Redis: entries, acknowledgements and the sign of life, in order. Pure.
+//! What waits for Redis: entries, acknowledgements and the sign of life, in order. No clock, no
+//! Redis; all it touches is the spool's file.
 //!
 //! ```text
-//! push ─► queue ─► take: numbered, given ids ─► flight ─► settle: done, or again
-//!           │
-//!           └─ over the bound: the oldest become one `gap`
+//! push ─► queue, in memory ─► take: numbered, given ids ─► flight ─► settle: done, or again
+//!    │      ▲ when it is empty
+//!    └─► spool, on disk, once the queue is long
+//!                over the bound: the oldest become one `gap`
 //! ```
 //! An entry gets its `seq` when it leaves the queue, so a gap has a number of its own and there
 //! are no holes. Ids are chosen here and only grow: an entry that is sent again after a broken
 //! connection is refused by Redis if it was there already.
 
 use jiff::Timestamp;
-use serde_json::json;
-use std::collections::VecDeque;
 use std::fmt;
 
-use worker_protocol::{Output, OutputKind, Source};
+use super::item::{Entry, Fields, Item};
+use super::waiting::Waiting;
+use worker_protocol::Output;
+use worker_protocol::boot::Bounds;
 
 /// Of one pipeline; more gain nothing.
 const BATCH_ENTRIES: usize = 512;
 const BATCH_BYTES: usize = 512 << 10;
-/// What an entry costs beside its texts.
-const ENTRY_OVERHEAD: usize = 256;
-/// When the bound is passed, room is made for some time, so that a gap is one and not many.
-const SHED_TO: f64 = 0.75;
 
 /// The id of a stream entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,19 +53,6 @@ impl fmt::Display for StreamId {
     }
 }
 
-enum Item {
-    Entry { output: Output, at: Timestamp },
-    Ack { id: String, trim_below: StreamId },
-    Gap(Lost),
-}
-
-#[derive(Clone, Copy, Default)]
-struct Lost {
-    entries: u64,
-    bytes: u64,
-    since: Timestamp,
-}
-
 /// Something that was sent, or is about to be.
 #[derive(Debug, PartialEq)]
 pub enum Flight {
@@ -77,7 +63,7 @@ pub enum Flight {
         /// Whether it was sent and no answer came: it may be there already.
         uncertain: bool,
         /// Names and values.
-        fields: Vec<(&'static str, String)>,
+        fields: Fields,
     },
     /// An input entry is done, and what lies below another is of no more use.
     Ack {
@@ -110,11 +96,9 @@ pub enum Ids {
     Passed,
 }
 
-/// The queue and its bounds.
+/// What waits, what is sent, and the numbers.
 pub struct Backlog {
-    queue: VecDeque<Item>,
-    queued_bytes: usize,
-    limit_bytes: usize,
+    waiting: Waiting,
     flight: Vec<Flight>,
     pulse: Option<String>,
     seq: u64,
@@ -122,13 +106,11 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// An empty one that keeps at most about `limit_bytes`.
+    /// An empty one that keeps about as much as the bounds allow.
     #[must_use]
-    pub fn new(limit_bytes: usize) -> Self {
+    pub fn new(bounds: &Bounds) -> Self {
         Self {
-            queue: VecDeque::new(),
-            queued_bytes: 0,
-            limit_bytes,
+            waiting: Waiting::new(bounds),
             flight: Vec::new(),
             pulse: None,
             seq: 0,
@@ -143,17 +125,13 @@ impl Backlog {
     }
 
     /// Adds an entry. Over the bound, the oldest go.
-    pub fn push(&mut self, output: Output, at: Timestamp) {
-        self.queued_bytes += size(&output);
-        self.queue.push_back(Item::Entry { output, at });
-        if self.queued_bytes > self.limit_bytes {
-            self.shed();
-        }
+    pub fn push(&mut self, output: &Output, at: Timestamp) {
+        self.waiting.say(output, at);
     }
 
     /// Adds an acknowledgement, which is sent when everything before it is in Redis.
     pub fn acknowledge(&mut self, id: String, trim_below: StreamId) {
-        self.queue.push_back(Item::Ack { id, trim_below });
+        self.waiting.keep(Item::Ack { id, trim_below });
     }
 
     /// The newest sign of life replaces one that was not sent yet, and waits for nothing.
@@ -164,13 +142,13 @@ impl Backlog {
     /// Bytes that wait, without what is in flight.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
-        self.queued_bytes
+        self.waiting.bytes()
     }
 
     /// Whether Redis has everything.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.queue.is_empty() && self.flight.is_empty() && self.pulse.is_none()
+        self.waiting.is_empty() && self.flight.is_empty() && self.pulse.is_none()
     }
 
     /// What to send now: what was not settled, or else the next batch. A batch holds entries or
@@ -191,21 +169,22 @@ impl Backlog {
     }
 
     fn fill(&mut self) {
-        let (mut bytes, acks) = (0, matches!(self.queue.front(), Some(Item::Ack { .. })));
+        if let Some(gap) = self.waiting.pop_gap() {
+            self.number(gap);
+        }
+        let mut bytes = 0;
         while self.flight.len() < BATCH_ENTRIES && bytes < BATCH_BYTES {
-            match self.queue.pop_front() {
-                Some(Item::Ack { id, trim_below }) if acks => {
+            let acks = matches!(self.flight.first(), Some(Flight::Ack { .. }));
+            match self.waiting.pop() {
+                Some(Item::Ack { id, trim_below }) if acks || self.flight.is_empty() => {
                     self.flight.push(Flight::Ack { id, trim_below });
                 }
-                Some(Item::Entry { output, at }) if !acks => {
-                    let size = size(&output);
-                    bytes += size;
-                    self.queued_bytes -= size;
-                    self.number(&output, at);
+                Some(Item::Entry(entry)) if !acks => {
+                    bytes += entry.cost();
+                    self.number(entry);
                 }
-                Some(Item::Gap(lost)) if !acks => self.number(&lost.describe(), lost.since),
                 Some(other) => {
-                    self.queue.push_front(other);
+                    self.waiting.put_back(other);
                     break;
                 }
                 None => break,
@@ -214,9 +193,9 @@ impl Backlog {
         self.flight.extend(self.pulse.take().map(Flight::Pulse));
     }
 
-    fn number(&mut self, output: &Output, at: Timestamp) {
+    fn number(&mut self, entry: Entry) {
         self.seq += 1;
-        let fields = output.to_entry(self.seq, at);
+        let fields = entry.numbered(self.seq);
         self.flight.push(Flight::Entry { id: None, uncertain: false, fields });
     }
 
@@ -249,61 +228,6 @@ impl Backlog {
             }
         }
     }
-
-    /// Makes one gap of the oldest entries. Acknowledgements and the ends of turns stay, for
-    /// somebody waits for them.
-    fn shed(&mut self) {
-        let target = (self.limit_bytes as f64 * SHED_TO) as usize;
-        let (mut lost, mut kept) = (Lost::default(), Vec::new());
-        while self.queued_bytes > target {
-            match self.queue.pop_front() {
-                Some(Item::Entry { output, at }) if !is_an_end(output.kind) => {
-                    let size = size(&output);
-                    self.queued_bytes -= size;
-                    lost.add(1, size as u64, at);
-                }
-                Some(Item::Gap(gap)) => lost.add(gap.entries, gap.bytes, gap.since),
-                Some(other) => kept.push(other),
-                None => break,
-            }
-        }
-        for item in kept.into_iter().rev() {
-            self.queue.push_front(item);
-        }
-        if lost.entries > 0 {
-            self.queue.push_front(Item::Gap(lost));
-        }
-    }
-}
-
-impl Lost {
-    fn add(&mut self, entries: u64, bytes: u64, at: Timestamp) {
-        if self.entries == 0 {
-            self.since = at;
-        }
-        self.entries += entries;
-        self.bytes += bytes;
-    }
-
-    fn describe(self) -> Output {
-        let Self { entries, bytes, .. } = self;
-        let content = format!(
-            "{entries} entries ({bytes} bytes) were lost: Redis was away for longer than the \
-             worker's memory for output lasts"
-        );
-        Output::new(OutputKind::Gap, Source::Wrapper, content)
-            .with_data(json!({"entries": entries, "bytes": bytes, "reason": "backlog_full"}))
-    }
-}
-
-fn is_an_end(kind: OutputKind) -> bool {
-    matches!(kind, OutputKind::TurnCompleted | OutputKind::Exit)
-}
-
-fn size(output: &Output) -> usize {
-    // `data` repeats a part of `raw` or of `content`; to measure it exactly is to write it.
-    let data = output.data.as_ref().map_or(0, |_| output.content.len());
-    ENTRY_OVERHEAD + output.content.len() + data + output.raw.as_ref().map_or(0, String::len)
 }
 
 #[cfg(test)]

@@ -1,7 +1,11 @@
 //! Writes to Redis: output entries, acknowledgements, the sign of life. One connection, one batch
-//! in flight; [`backlog`] decides what a batch is.
+//! in flight. [`backlog`] decides what a batch is, [`waiting`] what waits where: [`item`]s in memory
+//! and in a [`spool`] on disk.
 
 pub mod backlog;
+pub mod item;
+mod spool;
+mod waiting;
 
 use jiff::Timestamp;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
@@ -54,7 +58,7 @@ impl Shared {
 impl Uplink {
     /// Adds an entry.
     pub fn say(&self, output: Output, at: Timestamp) {
-        self.shared.state().backlog.push(output, at);
+        self.shared.state().backlog.push(&output, at);
         self.shared.work.notify_one();
     }
 
@@ -112,7 +116,7 @@ pub struct Sender {
 /// Both sides.
 #[must_use]
 pub fn new(redis: Redis, boot: &Boot) -> (Uplink, Sender) {
-    let backlog = Backlog::new(boot.bounds.backlog_bytes);
+    let backlog = Backlog::new(&boot.bounds);
     let shared = Arc::new(Shared {
         state: Mutex::new(State { backlog, connected: false }),
         work: Notify::new(),
@@ -218,7 +222,7 @@ impl Sender {
                     pipeline.cmd("XADD").arg(&self.keys.output);
                     pipeline.arg("MAXLEN").arg("~").arg(self.output_entries).arg(id);
                     for (name, value) in fields {
-                        pipeline.arg(*name).arg(value);
+                        pipeline.arg(&**name).arg(value);
                     }
                 }
                 Flight::Ack { id, trim_below } => {

@@ -4,7 +4,11 @@
 mod boot;
 mod endings;
 mod odd;
+mod proxy;
 mod redis_away;
 mod redis_server;
+mod redis_troubled;
+mod secrets;
+mod spool;
 mod turns;
 mod worker;

@@ -6,7 +6,7 @@ use crate::redis_server::{Entry, Redis, ask, pending, until, within};
 use crate::worker::{INPUT, Worker, boot, prepare};
 
 /// The numbers that the agent counted, in the order of the stream.
-fn counted(worker: &mut Worker) -> Vec<u64> {
+pub(crate) fn counted(worker: &mut Worker) -> Vec<u64> {
     let lines = worker.said().into_iter().filter(|entry| entry["type"] == "stdout");
     lines.filter_map(|entry| entry["content"].parse().ok()).collect()
 }
@@ -78,6 +78,7 @@ fn a_backlog_that_overflows_is_a_gap_with_counts() {
     );
     boot.agent.workspace = folder.path().to_str().unwrap().to_owned();
     boot.bounds.backlog_bytes = 100_000;
+    boot.bounds.spool_bytes = 0;
     let mut worker = Worker::start(&redis, &boot);
     worker.heard("stdout", "begin");
     redis.kill();

@@ -3,6 +3,7 @@
 use redis::{Connection, Value};
 use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -31,14 +32,21 @@ pub(crate) struct Redis {
     server: Child,
     pub(crate) port: u16,
     folder: tempfile::TempDir,
+    options: Vec<String>,
 }
 
 impl Redis {
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With options as on its command line; they stay over restarts.
+    pub(crate) fn start_with(options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let server = run(port, folder.path());
-        let redis = Self { server, port, folder };
+        let options: Vec<_> = options.iter().map(|option| (*option).to_owned()).collect();
+        let server = run(port, folder.path(), &options);
+        let redis = Self { server, port, folder, options };
         until("redis", || redis.try_connect());
         redis
     }
@@ -50,8 +58,20 @@ impl Redis {
     }
 
     pub(crate) fn restart(&mut self) {
-        self.server = run(self.port, self.folder.path());
+        self.begin_again(&[]);
         until("redis", || self.try_connect());
+    }
+
+    /// Restarts it with more options, and does not wait.
+    pub(crate) fn begin_again(&mut self, more: &[&str]) {
+        let more = more.iter().map(|option| (*option).to_owned());
+        let options: Vec<_> = self.options.iter().cloned().chain(more).collect();
+        self.server = run(self.port, self.folder.path(), &options);
+    }
+
+    /// Where it keeps its data.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Lets it stand still: its connections stay, and nothing is answered.
@@ -72,7 +92,7 @@ impl Redis {
         self.try_connect().unwrap()
     }
 
-    fn try_connect(&self) -> Option<Connection> {
+    pub(crate) fn try_connect(&self) -> Option<Connection> {
         let client = redis::Client::open(("127.0.0.1", self.port)).unwrap();
         let mut connection = client.get_connection().ok()?;
         redis::cmd("PING").query::<String>(&mut connection).ok()?;
@@ -80,11 +100,12 @@ impl Redis {
     }
 }
 
-fn run(port: u16, folder: &std::path::Path) -> Child {
+fn run(port: u16, folder: &Path, options: &[String]) -> Child {
     Command::new("redis-server")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
         .args(["--appendonly", "no", "--dir"])
         .arg(folder)
+        .args(options)
         .stdout(Stdio::null())
         .spawn()
         .expect("redis-server must be installed (Debian: redis-server)")

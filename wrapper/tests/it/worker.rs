@@ -11,12 +11,13 @@ use worker_protocol::{AgentProtocol, AgentType, Boot, Secret, WorkerId};
 
 use crate::redis_server::{Entry, Redis, ask, entries, until, within};
 
+pub(crate) const WRAPPER: &str = env!("CARGO_BIN_EXE_worker-wrapper");
 pub(crate) const INPUT: &str = "t:w:input";
 pub(crate) const OUTPUT: &str = "t:w:output";
 pub(crate) const HEARTBEAT: &str = "t:w:heartbeat";
 
 /// What the manager gives to a worker's user, and nothing more.
-fn allow(connection: &mut Connection) {
+pub(crate) fn allow(connection: &mut Connection) {
     let input = format!("(-@all +xreadgroup +xack +xtrim +xpending ~{INPUT})");
     let output = format!("(-@all +xadd +xrevrange ~{OUTPUT})");
     let heartbeat = format!("(-@all +set ~{HEARTBEAT})");
@@ -65,14 +66,21 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn start(redis: &Redis, boot: &Boot) -> Self {
+        Self::start_by(Command::new(WRAPPER), redis, boot)
+    }
+
+    /// Starts it by a command that becomes the wrapper.
+    pub(crate) fn start_by(mut command: Command, redis: &Redis, boot: &Boot) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_worker-wrapper"))
+        let mut boot = boot.clone();
+        boot.bounds.spool_folder = folder.path().join("spool").to_str().unwrap().to_owned();
+        let mut process = command
             .stdin(Stdio::piped())
             .stderr(std::fs::File::create(folder.path().join("log")).unwrap())
             .spawn()
             .unwrap();
         let mut stdin = process.stdin.take().unwrap();
-        serde_json::to_writer(&mut stdin, boot).unwrap();
+        serde_json::to_writer(&mut stdin, &boot).unwrap();
         drop(stdin);
         Self { process, folder, redis: redis.connect() }
     }
@@ -127,6 +135,11 @@ impl Worker {
     pub(crate) fn code_within(&mut self, deadline: Duration) -> i32 {
         let ended = within(deadline, "the wrapper's end", || self.process.try_wait().unwrap());
         ended.code().expect("an exit code")
+    }
+
+    /// Where output waits on disk.
+    pub(crate) fn spool(&self) -> std::path::PathBuf {
+        self.folder.path().join("spool")
     }
 
     pub(crate) fn log(&self) -> String {
