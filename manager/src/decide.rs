@@ -125,9 +125,10 @@ fn admit(create: &Create, catalogue: &Catalogue) -> Result<(), Problem> {
     let agent = catalogue.agent(create.agent_type)?;
     catalogue.check_modules(agent, &create.modules)?;
     let protocol = create.protocol.unwrap_or(agent.head.protocol);
-    if !matches!(protocol, AgentProtocol::Claude | AgentProtocol::Lines) {
+    if !matches!(protocol, AgentProtocol::Claude | AgentProtocol::Lines | AgentProtocol::StreamJson)
+    {
         return Err(match create.protocol {
-            Some(_) => not_yet(&format!("`protocol` {protocol}"), "`lines`"),
+            Some(_) => not_yet(&format!("`protocol` {protocol}"), "`lines`, `stream-json`"),
             None => not_yet(&format!("`agent_type` {}", create.agent_type), "CLAUDE, CUSTOM"),
         });
     }

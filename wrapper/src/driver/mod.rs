@@ -5,9 +5,11 @@
 
 mod claude;
 mod lines;
+mod stream_json;
 
 pub use claude::Claude;
 pub use lines::Lines;
+pub use stream_json::StreamJson;
 
 use serde_json::{Map, Value};
 
@@ -120,6 +122,7 @@ pub fn for_agent(agent: &BootAgent) -> Result<Box<dyn Driver + Send>, String> {
     match agent.protocol {
         AgentProtocol::Claude => Ok(Box::new(Claude::new(agent))),
         AgentProtocol::Lines => Ok(Box::new(Lines)),
+        AgentProtocol::StreamJson => Ok(Box::<StreamJson>::default()),
         other => Err(format!("this worker-wrapper has no driver for the protocol `{other}`")),
     }
 }

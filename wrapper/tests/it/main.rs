@@ -6,5 +6,6 @@ mod endings;
 mod odd;
 mod redis_away;
 mod redis_server;
+mod stream_json;
 mod turns;
 mod worker;
