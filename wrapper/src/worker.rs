@@ -1,7 +1,7 @@
 //! Runs a worker: connects the bridge with the agent's pipes, with Redis, with signals and time.
 
 use jiff::Timestamp;
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,23 +10,26 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use worker_protocol::Boot;
-use worker_protocol::boot::BootFile;
+use worker_protocol::boot::{BootAgent, BootFile};
 
-use crate::agent::{self, Agent, Pipes};
+use crate::agent::{self, Agent, StartError};
 use crate::bridge::{Bridge, Effect, Event, LAST_WORDS_IN_HASTE, Now};
 use crate::connection::Redis;
 use crate::downlink::Downlink;
-use crate::driver;
+use crate::driver::{self, Process, RunEnd, Start};
 use crate::frame::{Framer, Line};
 use crate::mask::Masks;
 use crate::memory;
-use crate::reaper::{self, Reaper};
+use crate::reaper::{self, Ends, Reaper};
 use crate::uplink::{self, Uplink};
 
 /// Events that wait. The readers of the agent's pipes wait when it is full.
 const QUEUE: usize = 256;
 const READ_BYTES: usize = 64 << 10;
+/// The pipes of a turn's process are closed by then: everybody who could hold them was killed.
+const PIPES_WITHIN: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(500);
 /// The wrapper itself could not begin: EX_CONFIG of sysexits.h.
 const CONFIG: u8 = 78;
@@ -44,7 +47,8 @@ pub async fn run(boot: Boot) -> u8 {
 
 async fn begin(boot: Boot) -> Result<u8, String> {
     // Before the first child, so that no end is missed.
-    let reaper = Reaper::new().map_err(|error| format!("failed to wait for children: {error}"))?;
+    let (reaper, ends) =
+        Reaper::new().map_err(|error| format!("failed to wait for children: {error}"))?;
     if !reaper::is_init() {
         Reaper::adopt_orphans();
     }
@@ -56,20 +60,28 @@ async fn begin(boot: Boot) -> Result<u8, String> {
     listen(&events)?;
     let (uplink, sender) = uplink::new(redis.clone(), &boot);
     tokio::spawn(pass_on_denial(sender.run(), events.clone()));
+    tokio::spawn(reaper.run());
 
-    let kills_before = memory::oom_kills();
-    let started = agent::start(&boot.agent, &driver.arguments());
+    let mut worker = Worker {
+        uplink,
+        masks: Arc::new(Masks::new(&boot.agent.env)),
+        spec: boot.agent.clone(),
+        line_bytes: boot.bounds.line_bytes,
+        ends,
+        events: events.clone(),
+        agent: None,
+        stdin: None,
+    };
+    let started = match driver.process() {
+        Process::PerWorker => worker.start(&driver.arguments()),
+        Process::PerTurn => Ok(()),
+    };
     let input = boot.keys.input.clone();
-    let masks = Arc::new(Masks::new(&boot.agent.env));
-    let line_bytes = boot.bounds.line_bytes;
     let mut bridge = Bridge::new(boot, driver, now());
-    let mut worker = Worker { uplink, masks, agent: None, stdin: None };
     let first = match started {
-        Ok((agent, pipes)) => {
-            worker.connect(agent, pipes, line_bytes, &events);
-            tokio::spawn(wait_for(reaper, agent.pid, kills_before, events.clone()));
+        Ok(()) => {
             let downlink = Downlink::new(redis, input, events.clone());
-            tokio::spawn(pass_on_denial(downlink.run(), events.clone()));
+            tokio::spawn(pass_on_denial(downlink.run(), events));
             bridge.begin(now())
         }
         Err(error) => bridge.never_began(&error.to_string(), error.code, now()),
@@ -123,52 +135,90 @@ async fn pass_on_denial<R: Into<Option<String>>>(
     }
 }
 
-async fn wait_for(
-    mut reaper: Reaper,
-    pid: Pid,
-    kills_before: Option<u64>,
-    events: mpsc::Sender<Event>,
-) {
-    let ended = reaper.until(pid).await;
-    let oom_killed = memory::oom_kills() > kills_before;
-    let _ = events.send(Event::AgentEnded { ended, oom_killed }).await;
-    reaper.go_on().await;
-}
-
 /// What effects are carried out with.
 struct Worker {
     uplink: Uplink,
     masks: Arc<Masks>,
+    spec: BootAgent,
+    line_bytes: usize,
+    ends: Ends,
+    events: mpsc::Sender<Event>,
     agent: Option<Agent>,
     stdin: Option<mpsc::UnboundedSender<Vec<u8>>>,
 }
 
 impl Worker {
-    /// One task for each pipe.
-    fn connect(
-        &mut self,
-        agent: Agent,
-        pipes: Pipes,
-        line_bytes: usize,
-        events: &mpsc::Sender<Event>,
-    ) {
+    /// Starts the agent's process, with one task for each pipe and one for its end.
+    fn start(&mut self, arguments: &[String]) -> Result<(), StartError> {
+        let kills_before = memory::oom_kills();
+        let (agent, pipes) = agent::start(&self.spec, arguments)?;
         self.agent = Some(agent);
+        let ended = self.ends.of(agent.pid);
         let (stdin, queue) = mpsc::unbounded_channel();
         self.stdin = Some(stdin);
-        tokio::spawn(write(pipes.stdin, queue, events.clone()));
-        let reader = || Lines {
-            framer: Framer::new(line_bytes),
-            masks: Arc::clone(&self.masks),
-            uplink: self.uplink.clone(),
-            events: events.clone(),
-        };
-        let stdout = tokio::spawn(reader().read(pipes.stdout, Event::Said));
-        let stderr = tokio::spawn(reader().read(pipes.stderr, Event::Complained));
-        let events = events.clone();
+        tokio::spawn(write(pipes.stdin, queue, self.events.clone()));
+        let mut readers = self.read(pipes.stdout, pipes.stderr);
+        let events = self.events.clone();
         tokio::spawn(async move {
-            let _ = tokio::join!(stdout, stderr);
+            while readers.join_next().await.is_some() {}
             let _ = events.send(Event::PipesClosed).await;
         });
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            let Ok(ended) = ended.await else { return };
+            let oom_killed = memory::oom_kills() > kills_before;
+            let _ = events.send(Event::AgentEnded { ended, oom_killed }).await;
+        });
+        Ok(())
+    }
+
+    /// Starts a process for a turn. Its end is told once, after all that it said.
+    fn start_run(&mut self, start: Start) {
+        let kills_before = memory::oom_kills();
+        let events = self.events.clone();
+        let (agent, pipes) = match agent::start(&self.spec, &start.arguments) {
+            Ok(started) => started,
+            Err(error) => {
+                let (problem, code) = (error.to_string(), error.code);
+                tokio::spawn(async move {
+                    let _ = events.send(Event::RunNotStarted { problem, code }).await;
+                });
+                return;
+            }
+        };
+        self.agent = Some(agent);
+        let ended = self.ends.of(agent.pid);
+        let mut readers = self.read(pipes.stdout, pipes.stderr);
+        let mut stdin = pipes.stdin;
+        tokio::spawn(async move {
+            // A process that does not want all of it says so by how it ends.
+            let _ = stdin.write_all(&start.stdin).await;
+        });
+        tokio::spawn(async move {
+            let Ok(ended) = ended.await else { return };
+            let oom_killed = memory::oom_kills() > kills_before;
+            // What it left would work on in turns that are not its own.
+            agent.signal(Signal::SIGKILL);
+            reaper::kill_everything();
+            let all_read = async { while readers.join_next().await.is_some() {} };
+            let _ = tokio::time::timeout(PIPES_WITHIN, all_read).await;
+            drop(readers);
+            let _ = events.send(Event::RunEnded(RunEnd { ended, oom_killed })).await;
+        });
+    }
+
+    /// One task for each of the pipes by which the agent speaks.
+    fn read(&self, stdout: pipe::Receiver, stderr: pipe::Receiver) -> JoinSet<()> {
+        let reader = || Lines {
+            framer: Framer::new(self.line_bytes),
+            masks: Arc::clone(&self.masks),
+            uplink: self.uplink.clone(),
+            events: self.events.clone(),
+        };
+        let mut readers = JoinSet::new();
+        readers.spawn(reader().read(stdout, Event::Said));
+        readers.spawn(reader().read(stderr, Event::Complained));
+        readers
     }
 
     async fn go_on(
@@ -184,6 +234,10 @@ impl Worker {
                 return code;
             }
             let Some(event) = queue.recv().await else { return CONFIG };
+            if matches!(event, Event::RunEnded(_)) {
+                // Its number may be another's by now.
+                self.agent = None;
+            }
             let now = now();
             at = now.at;
             effects = bridge.handle(event, now);
@@ -221,6 +275,7 @@ impl Worker {
                 Effect::Acknowledge { id, trim_below } => {
                     self.uplink.acknowledge(id.to_string(), trim_below);
                 }
+                Effect::Start(start) => self.start_run(start),
                 Effect::Write(bytes) => {
                     if let Some(stdin) = &self.stdin {
                         let _ = stdin.send(bytes);

@@ -8,6 +8,7 @@ use worker_protocol::{Boot, Output, OutputKind, Pulse, Source, rfc3339};
 
 use super::ending::{Ending, Stderr, Why};
 use super::event::{Effect, Event, Now};
+use super::run::Run;
 use super::turns::{Prompt, Turn};
 use crate::driver::{Driver, Told, printed};
 use crate::frame::Line;
@@ -27,6 +28,8 @@ pub struct Bridge {
     pub(super) turn: Option<Turn>,
     /// Sizes of the writes that the agent's stdin has not taken.
     pub(super) unwritten: VecDeque<usize>,
+    /// Of an agent whose process lives for a turn.
+    pub(super) run: Run,
     pub(super) ending: Ending,
     pub(super) stderr: Stderr,
     pub(super) pulse: Pulse,
@@ -46,6 +49,7 @@ impl Bridge {
             queue: VecDeque::new(),
             turn: None,
             unwritten: VecDeque::new(),
+            run: Run::default(),
             ending: Ending::default(),
             stderr: Stderr::default(),
             pulse: Pulse::default(),
@@ -80,6 +84,8 @@ impl Bridge {
             Event::Input { id, delivery, input } => self.input(id, delivery, input, now),
             Event::AskedToStop => self.stop(Why::Wanted, now),
             Event::AgentEnded { ended, oom_killed } => self.agent_ended(ended, oom_killed, now),
+            Event::RunEnded(end) => self.run_ended(end, now),
+            Event::RunNotStarted { problem, code } => self.run_not_started(&problem, code, now),
             Event::CutOff(reason) => self.cut_off(&reason, now),
             Event::Tick => self.tick(now),
         }
@@ -112,6 +118,7 @@ impl Bridge {
                     self.effects.push(Effect::Write(bytes));
                 }
                 Told::Interrupt => self.effects.push(Effect::Signal(Signal::SIGINT)),
+                Told::Start(start) => self.start_run(start),
                 Told::Woke => self.woke(now),
                 Told::TurnEnded(end) => self.turn_ended(end, now),
             }
