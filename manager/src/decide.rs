@@ -125,9 +125,9 @@ fn admit(create: &Create, catalogue: &Catalogue) -> Result<(), Problem> {
     let agent = catalogue.agent(create.agent_type)?;
     catalogue.check_modules(agent, &create.modules)?;
     let protocol = create.protocol.unwrap_or(agent.head.protocol);
-    if matches!(protocol, AgentProtocol::Acp | AgentProtocol::Pty) {
+    if protocol == AgentProtocol::Acp {
         return Err(match create.protocol {
-            Some(_) => not_yet(&format!("`protocol` {protocol}"), "`lines`, `stream-json`"),
+            Some(_) => not_yet(&format!("`protocol` {protocol}"), "`lines`, `stream-json`, `pty`"),
             None => {
                 not_yet(&format!("`agent_type` {}", create.agent_type), "CLAUDE, FACTORY, CUSTOM")
             }

@@ -23,10 +23,13 @@ use crate::frame::{Framer, Line};
 use crate::mask::Masks;
 use crate::memory;
 use crate::reaper::{self, Ends, Reaper};
+use crate::terminal::Terminal;
 use crate::uplink::{self, Uplink};
 
 /// Events that wait. The readers of the agent's pipes wait when it is full.
 const QUEUE: usize = 256;
+/// Control and D, as a terminal knows it.
+const END_OF_INPUT: &[u8] = b"\x04";
 const READ_BYTES: usize = 64 << 10;
 /// The pipes of a turn's process are closed by then: everybody who could hold them was killed.
 const PIPES_WITHIN: Duration = Duration::from_secs(2);
@@ -70,10 +73,13 @@ async fn begin(boot: Boot) -> Result<u8, String> {
         ends,
         events: events.clone(),
         agent: None,
+        terminal: None,
         stdin: None,
     };
     let started = match driver.process() {
-        Process::PerWorker => worker.start(&driver.arguments()),
+        kind @ (Process::PerWorker | Process::OnTerminal) => {
+            worker.start(kind, &driver.arguments())
+        }
         Process::PerTurn => Ok(()),
     };
     let input = boot.keys.input.clone();
@@ -144,14 +150,21 @@ struct Worker {
     ends: Ends,
     events: mpsc::Sender<Event>,
     agent: Option<Agent>,
+    terminal: Option<Terminal>,
     stdin: Option<mpsc::UnboundedSender<Vec<u8>>>,
 }
 
 impl Worker {
     /// Starts the agent's process, with one task for each pipe and one for its end.
-    fn start(&mut self, arguments: &[String]) -> Result<(), StartError> {
+    fn start(&mut self, kind: Process, arguments: &[String]) -> Result<(), StartError> {
         let kills_before = memory::oom_kills();
-        let (agent, pipes) = agent::start(&self.spec, arguments)?;
+        let (agent, pipes) = if kind == Process::OnTerminal {
+            let (agent, pipes, terminal) = agent::start_on_terminal(&self.spec, arguments)?;
+            self.terminal = Some(terminal);
+            (agent, pipes)
+        } else {
+            agent::start(&self.spec, arguments)?
+        };
         self.agent = Some(agent);
         let ended = self.ends.of(agent.pid);
         let (stdin, queue) = mpsc::unbounded_channel();
@@ -208,7 +221,7 @@ impl Worker {
     }
 
     /// One task for each of the pipes by which the agent speaks.
-    fn read(&self, stdout: pipe::Receiver, stderr: pipe::Receiver) -> JoinSet<()> {
+    fn read(&self, stdout: pipe::Receiver, stderr: Option<pipe::Receiver>) -> JoinSet<()> {
         let reader = || Lines {
             framer: Framer::new(self.line_bytes),
             masks: Arc::clone(&self.masks),
@@ -216,8 +229,15 @@ impl Worker {
             events: self.events.clone(),
         };
         let mut readers = JoinSet::new();
-        readers.spawn(reader().read(stdout, Event::Said));
-        readers.spawn(reader().read(stderr, Event::Complained));
+        match stderr {
+            Some(stderr) => {
+                readers.spawn(reader().read(stdout, Event::Said));
+                readers.spawn(reader().read(stderr, Event::Complained));
+            }
+            None => {
+                readers.spawn(watch(stdout, self.events.clone()));
+            }
+        }
         readers
     }
 
@@ -264,6 +284,22 @@ impl Worker {
         }
     }
 
+    /// A terminal is not closed while something is read from it: control and D is its end.
+    fn close_stdin(&mut self) {
+        if let (Some(stdin), Some(_)) = (self.stdin.take(), &self.terminal) {
+            let _ = stdin.send(END_OF_INPUT.to_vec());
+        }
+    }
+
+    /// On a terminal an end is a hang-up too: shells at work there ignore SIGTERM.
+    fn signal(&self, signal: Signal) {
+        let Some(agent) = self.agent else { return };
+        agent.signal(signal);
+        if signal == Signal::SIGTERM && self.terminal.is_some() {
+            agent.signal(Signal::SIGHUP);
+        }
+    }
+
     /// Exit code and patience, when it is time to end.
     fn carry_out(&mut self, effects: Vec<Effect>, at: Timestamp) -> Option<(u8, Duration)> {
         for effect in effects {
@@ -281,18 +317,34 @@ impl Worker {
                         let _ = stdin.send(bytes);
                     }
                 }
-                Effect::CloseStdin => self.stdin = None,
-                Effect::Signal(signal) => {
-                    if let Some(agent) = self.agent {
-                        agent.signal(signal);
+                Effect::Resize { rows, cols } => {
+                    if let Some(terminal) = &self.terminal {
+                        terminal.resize(rows, cols);
                     }
                 }
+                Effect::CloseStdin => self.close_stdin(),
+                Effect::Signal(signal) => self.signal(signal),
                 Effect::KillAll => reaper::kill_everything(),
                 Effect::Beat(pulse) => self.uplink.beat(pulse),
                 Effect::Finish { code, patience } => return Some((code, patience)),
             }
         }
         None
+    }
+}
+
+/// What comes from a terminal, as it comes. Its end is an error: the last program has closed it.
+async fn watch(mut terminal: pipe::Receiver, events: mpsc::Sender<Event>) {
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        let drawn = match terminal.read(&mut buffer).await {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Ok(0) | Err(_) => return,
+            Ok(read) => buffer[..read].to_vec(),
+        };
+        if events.send(Event::Drew(drawn)).await.is_err() {
+            return;
+        }
     }
 }
 

@@ -27,6 +27,8 @@ pub enum Event {
     Said(Line),
     /// The agent complained a line.
     Complained(Line),
+    /// The agent drew on its terminal.
+    Drew(Vec<u8>),
     /// Both of the agent's pipes are at their end.
     PipesClosed,
     /// The agent's stdin has taken one of the writes.
@@ -81,6 +83,13 @@ pub enum Effect {
     },
     /// Start a process for a turn.
     Start(Start),
+    /// Give the agent's terminal a size.
+    Resize {
+        /// Height in characters.
+        rows: u16,
+        /// Width in characters.
+        cols: u16,
+    },
     /// Write to the agent's stdin.
     Write(Vec<u8>),
     /// Close the agent's stdin.

@@ -78,7 +78,11 @@ impl Bridge {
         match event {
             Event::Said(line) => self.said(line, now),
             Event::Complained(line) => self.complained(line, now),
-            Event::PipesClosed => self.ending.pipes_closed = true,
+            Event::Drew(bytes) => self.drew(&bytes, now),
+            Event::PipesClosed => {
+                self.ending.pipes_closed = true;
+                self.time_passed(now);
+            }
             Event::Written => self.written(now),
             Event::StdinClosed => self.stdin_closed(now),
             Event::Input { id, delivery, input } => self.input(id, delivery, input, now),
@@ -101,6 +105,19 @@ impl Bridge {
         self.carry_out(told, now);
     }
 
+    fn drew(&mut self, bytes: &[u8], now: Now) {
+        self.active(now);
+        let mut told = Vec::new();
+        self.driver.drew(bytes, &mut told);
+        self.carry_out(told, now);
+    }
+
+    fn time_passed(&mut self, now: Now) {
+        let mut told = Vec::new();
+        self.driver.time_passed(&mut told);
+        self.carry_out(told, now);
+    }
+
     fn complained(&mut self, line: Line, now: Now) {
         self.active(now);
         self.stderr.keep(&line.text);
@@ -118,6 +135,7 @@ impl Bridge {
                     self.effects.push(Effect::Write(bytes));
                 }
                 Told::Interrupt => self.effects.push(Effect::Signal(Signal::SIGINT)),
+                Told::Resize { rows, cols } => self.effects.push(Effect::Resize { rows, cols }),
                 Told::Start(start) => self.start_run(start),
                 Told::Woke => self.woke(now),
                 Told::TurnEnded(end) => self.turn_ended(end, now),
@@ -149,6 +167,7 @@ impl Bridge {
             ));
             self.ready = true;
         }
+        self.time_passed(now);
         self.watch_turn(now);
         self.watch_deaf_agent(now);
         if self.beaten.is_none_or(|at| now.clock.duration_since(at) >= BEAT_EVERY) {

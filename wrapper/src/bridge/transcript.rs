@@ -114,6 +114,10 @@ impl Scene {
             "stop" => return self.input(id, Delivery::First, Input::Stop),
             "stdin" => return self.input(id, Delivery::First, Input::Stdin(text.into())),
             "keys" => return self.input(id, Delivery::First, Input::Keys(text.into())),
+            "resize" => {
+                return self.input(id, Delivery::First, Input::Resize { cols: 20, rows: 2 });
+            }
+            "draws" => Event::Drew(rest.as_bytes().to_vec()),
             "entry" => Event::Input {
                 id: StreamId::parse(id).unwrap(),
                 delivery: Delivery::First,
@@ -163,6 +167,7 @@ impl Scene {
 fn boot(worker: &str) -> Boot {
     let (protocol, agent_type) = match worker.split(' ').next() {
         Some("claude") => (AgentProtocol::Claude, AgentType::Claude),
+        Some("pty") => (AgentProtocol::Pty, AgentType::Custom),
         Some("droid") => (AgentProtocol::Droid, AgentType::Factory),
         _ => (AgentProtocol::Lines, AgentType::Custom),
     };
@@ -231,6 +236,7 @@ fn shown(effect: &Effect) -> String {
             let last = arguments.last().map_or("", String::as_str);
             format!("start … {last} with {}", shown_bytes(stdin))
         }
+        Effect::Resize { rows, cols } => format!("resize to {cols} × {rows}"),
         Effect::Write(bytes) => format!("write {}", shown_bytes(bytes)),
         Effect::CloseStdin => "close stdin".to_owned(),
         Effect::Signal(signal) => format!("{signal} to the group"),

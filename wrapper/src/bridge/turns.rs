@@ -119,7 +119,9 @@ impl Bridge {
         let Some(turn) = &mut self.turn else {
             // A program without turns may be at work all the same.
             if self.driver.turns_end() == TurnsEnd::WhenWritten {
-                self.effects.push(Effect::Signal(Signal::SIGINT));
+                let mut told = Vec::new();
+                self.driver.interrupt(&mut told);
+                self.carry_out(told, now);
             }
             return;
         };

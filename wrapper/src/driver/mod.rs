@@ -6,11 +6,13 @@
 mod claude;
 mod droid;
 mod lines;
+mod pty;
 mod stream_json;
 
 pub use claude::Claude;
 pub use droid::Droid;
 pub use lines::Lines;
+pub use pty::{COLS, Pty, ROWS};
 pub use stream_json::StreamJson;
 
 use serde_json::{Map, Value};
@@ -21,6 +23,8 @@ use worker_protocol::{AgentProtocol, Output, OutputKind, Source};
 
 use crate::frame::Line;
 use crate::reaper::Ended;
+
+const NO_TERMINAL: &str = "`keys` and `resize` are for agents on a terminal (`protocol` `pty`)";
 
 /// What a driver wants done, in order.
 #[derive(Debug, PartialEq)]
@@ -36,6 +40,13 @@ pub enum Told {
     Write(Vec<u8>),
     /// SIGINT for the agent's process group.
     Interrupt,
+    /// A size for the agent's terminal.
+    Resize {
+        /// Height in characters.
+        rows: u16,
+        /// Width in characters.
+        cols: u16,
+    },
     /// Start a process for this turn.
     Start(Start),
     /// The agent began to work without a prompt.
@@ -67,6 +78,8 @@ pub struct RunEnd {
 pub enum Process {
     /// As long as the worker.
     PerWorker,
+    /// As long as the worker, and on a terminal.
+    OnTerminal,
     /// One turn: [`Told::Start`] starts it, and its end is the turn's.
     PerTurn,
 }
@@ -145,6 +158,28 @@ pub trait Driver {
     /// A line of stdout. Every line gives one or more entries, never none.
     fn line(&mut self, line: Line, told: &mut Vec<Told>);
 
+    /// Key strokes for a program on a terminal.
+    ///
+    /// # Errors
+    /// When it is on none; the text says what to do instead.
+    fn keys(&mut self, _keys: &str, _told: &mut Vec<Told>) -> Result<(), &'static str> {
+        Err(NO_TERMINAL)
+    }
+
+    /// A new size of the terminal.
+    ///
+    /// # Errors
+    /// As with [`Driver::keys`].
+    fn resize(&mut self, _rows: u16, _cols: u16, _: &mut Vec<Told>) -> Result<(), &'static str> {
+        Err(NO_TERMINAL)
+    }
+
+    /// The program on the terminal drew.
+    fn drew(&mut self, _bytes: &[u8], _told: &mut Vec<Told>) {}
+
+    /// The clock has ticked, or nothing more comes.
+    fn time_passed(&mut self, _told: &mut Vec<Told>) {}
+
     /// A turn's process has ended, and all that it said was handed on.
     fn run_ended(&mut self, _end: RunEnd, _told: &mut Vec<Told>) {}
 
@@ -163,6 +198,7 @@ pub fn for_agent(agent: &BootAgent) -> Result<Box<dyn Driver + Send>, String> {
         AgentProtocol::Claude => Ok(Box::new(Claude::new(agent))),
         AgentProtocol::Droid => Ok(Box::new(Droid::new(agent))),
         AgentProtocol::Lines => Ok(Box::new(Lines)),
+        AgentProtocol::Pty => Ok(Box::<Pty>::default()),
         AgentProtocol::StreamJson => Ok(Box::<StreamJson>::default()),
         other => Err(format!("this worker-wrapper has no driver for the protocol `{other}`")),
     }

@@ -5,6 +5,7 @@ mod boot;
 mod droid;
 mod endings;
 mod odd;
+mod pty;
 mod redis_away;
 mod redis_server;
 mod stream_json;
