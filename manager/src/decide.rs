@@ -125,10 +125,12 @@ fn admit(create: &Create, catalogue: &Catalogue) -> Result<(), Problem> {
     let agent = catalogue.agent(create.agent_type)?;
     catalogue.check_modules(agent, &create.modules)?;
     let protocol = create.protocol.unwrap_or(agent.head.protocol);
-    if !matches!(protocol, AgentProtocol::Claude | AgentProtocol::Lines) {
+    if protocol == AgentProtocol::Acp {
         return Err(match create.protocol {
-            Some(_) => not_yet(&format!("`protocol` {protocol}"), "`lines`"),
-            None => not_yet(&format!("`agent_type` {}", create.agent_type), "CLAUDE, CUSTOM"),
+            Some(_) => not_yet(&format!("`protocol` {protocol}"), "`lines`, `stream-json`, `pty`"),
+            None => {
+                not_yet(&format!("`agent_type` {}", create.agent_type), "CLAUDE, FACTORY, CUSTOM")
+            }
         });
     }
     let limits = ["memory", "cpus", "pids", "turn_timeout"];

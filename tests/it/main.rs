@@ -10,6 +10,7 @@ mod build;
 mod build_faults;
 mod claude;
 mod docker_module;
+mod factory;
 mod headless;
 mod idempotency;
 mod images;

@@ -12,6 +12,8 @@ use tokio::net::unix::pipe;
 
 use worker_protocol::boot::BootAgent;
 
+use crate::terminal::{self, Terminal};
+
 /// What every program expects to find. Nothing of the wrapper's own environment is passed on.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -28,8 +30,8 @@ pub struct Pipes {
     pub stdin: pipe::Sender,
     /// What it says.
     pub stdout: pipe::Receiver,
-    /// What it complains.
-    pub stderr: pipe::Receiver,
+    /// What it complains; on a terminal it has no stderr of its own.
+    pub stderr: Option<pipe::Receiver>,
 }
 
 /// Why the agent could not be started. The text says what to do.
@@ -47,21 +49,8 @@ pub struct StartError {
 /// # Errors
 /// When its program is missing or may not be executed, or its workspace may not be entered.
 pub fn start(agent: &BootAgent, arguments: &[String]) -> Result<(Agent, Pipes), StartError> {
-    let (program, own) = agent.command.split_first().map_or(("", &[][..]), |(p, o)| (p, o));
-    let mut command = Command::new(program);
-    command
-        .args(own)
-        .args(arguments)
-        .current_dir(&agent.workspace)
-        .env_clear()
-        .envs(environment(agent))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    if Uid::effective().is_root() {
-        // The standard library clears the supplementary groups with it.
-        command.uid(agent.uid).gid(agent.uid);
-    }
+    let (mut command, program) = command(agent, arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // SAFETY: between fork and exec only two system calls are made, and nothing is allocated.
     unsafe {
         command.pre_exec(enter_own_session);
@@ -76,11 +65,59 @@ pub fn start(agent: &BootAgent, arguments: &[String]) -> Result<(Agent, Pipes), 
     Ok((Agent { pid: Pid::from_raw(child.id().cast_signed()) }, pipes))
 }
 
+/// Starts the agent on a terminal of its own; the third is what the terminal's size is set by.
+///
+/// # Errors
+/// As [`start`], and when there is no terminal to be had.
+pub fn start_on_terminal(
+    agent: &BootAgent,
+    arguments: &[String],
+) -> Result<(Agent, Pipes, Terminal), StartError> {
+    let (mut command, program) = command(agent, arguments);
+    let no_terminal =
+        |error: io::Error| failed(program, format!("it got no terminal: {error}"), 126);
+    let (terminal, theirs) = Terminal::open(agent.uid).map_err(no_terminal)?;
+    let pipes = terminal.pipes().map_err(no_terminal)?;
+    let another = || theirs.try_clone().map_err(no_terminal);
+    command.stdin(another()?).stdout(another()?).stderr(another()?);
+    if !agent.env.contains_key("TERM") {
+        command.env("TERM", terminal::NAME);
+    }
+    // SAFETY: between fork and exec only three system calls are made, and nothing is allocated.
+    unsafe {
+        command.pre_exec(|| {
+            enter_own_session()?;
+            terminal::take_stdin()
+        });
+    }
+    let child = command.spawn().map_err(|error| explain(program, &agent.workspace, &error))?;
+    // The command holds their end of the terminal, whose closing by the last of them is the end.
+    drop(command);
+    Ok((Agent { pid: Pid::from_raw(child.id().cast_signed()) }, pipes, terminal))
+}
+
+/// The program, its arguments, environment and user.
+fn command<'a>(agent: &'a BootAgent, arguments: &[String]) -> (Command, &'a str) {
+    let (program, own) = agent.command.split_first().map_or(("", &[][..]), |(p, o)| (p, o));
+    let mut command = Command::new(program);
+    command
+        .args(own)
+        .args(arguments)
+        .current_dir(&agent.workspace)
+        .env_clear()
+        .envs(environment(agent));
+    if Uid::effective().is_root() {
+        // The standard library clears the supplementary groups with it.
+        command.uid(agent.uid).gid(agent.uid);
+    }
+    (command, program)
+}
+
 fn open(stdin: OwnedFd, stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Pipes> {
     Ok(Pipes {
         stdin: pipe::Sender::from_owned_fd(stdin)?,
         stdout: pipe::Receiver::from_owned_fd(stdout)?,
-        stderr: pipe::Receiver::from_owned_fd(stderr)?,
+        stderr: Some(pipe::Receiver::from_owned_fd(stderr)?),
     })
 }
 

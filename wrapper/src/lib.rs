@@ -1,7 +1,7 @@
 //! PID 1 of a worker: takes prompts from Redis, drives the agent, and writes what the agent says.
 //!
 //! Reading order: [`boot`] is what the manager tells; [`bridge`] owns the state and decides;
-//! [`driver`] speaks the agent's protocol; [`agent`] and [`reaper`] are its process, [`frame`] and
+//! [`driver`] speaks the agent's protocol; [`agent`], [`terminal`] and [`reaper`] are its process, [`frame`] and
 //! [`mask`] its lines; [`downlink`] reads from Redis, [`uplink`] writes to it, by way of
 //! [`connection`]; [`worker`] runs all of it.
 
@@ -18,6 +18,7 @@ pub mod memory;
 mod random;
 pub mod reaper;
 mod secret_forms;
+pub mod terminal;
 pub mod uplink;
 pub mod worker;
 

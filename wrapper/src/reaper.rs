@@ -3,11 +3,13 @@
 //! The agent is started by the standard library and waited for here alone, so that nobody else
 //! takes its status.
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::io;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +45,23 @@ impl Ended {
 /// Must exist before the first child, so that no SIGCHLD is missed.
 pub struct Reaper {
     children: tokio::signal::unix::Signal,
+    asked: mpsc::UnboundedReceiver<(Pid, oneshot::Sender<Ended>)>,
+    awaited: Vec<(Pid, oneshot::Sender<Ended>)>,
+}
+
+/// Asks the reaper about children.
+#[derive(Clone)]
+pub struct Ends(mpsc::UnboundedSender<(Pid, oneshot::Sender<Ended>)>);
+
+impl Ends {
+    /// Tells when the child `pid` has ended. To be called in the same step as its start: the reaper
+    /// looks at what is asked before it takes a status.
+    #[must_use]
+    pub fn of(&self, pid: Pid) -> oneshot::Receiver<Ended> {
+        let (sender, ended) = oneshot::channel();
+        let _ = self.0.send((pid, sender));
+        ended
+    }
 }
 
 impl Reaper {
@@ -50,8 +69,10 @@ impl Reaper {
     ///
     /// # Errors
     /// When the handler cannot be installed.
-    pub fn new() -> io::Result<Self> {
-        Ok(Self { children: signal(SignalKind::child())? })
+    pub fn new() -> io::Result<(Self, Ends)> {
+        let children = signal(SignalKind::child())?;
+        let (sender, asked) = mpsc::unbounded_channel();
+        Ok((Self { children, asked, awaited: Vec::new() }, Ends(sender)))
     }
 
     /// Takes orphans over where we are not PID 1 and would not get them anyway.
@@ -59,39 +80,34 @@ impl Reaper {
         let _ = nix::sys::prctl::set_child_subreaper(true);
     }
 
-    /// Reaps until the child `pid` has ended.
-    pub async fn until(&mut self, pid: Pid) -> Ended {
-        loop {
-            if let Some(ended) = reap(pid) {
-                return ended;
-            }
-            self.children.recv().await;
-        }
-    }
-
     /// Reaps for ever.
-    pub async fn go_on(&mut self) {
+    pub async fn run(mut self) {
         loop {
             self.children.recv().await;
-            reap(Pid::from_raw(0));
+            while let Ok(asked) = self.asked.try_recv() {
+                self.awaited.push(asked);
+            }
+            // Whoever asked and went away needs no answer.
+            self.awaited.retain(|(_, sender)| !sender.is_closed());
+            self.reap();
         }
     }
-}
 
-/// Takes all statuses that there are; gives that of `pid` if it is among them.
-fn reap(pid: Pid) -> Option<Ended> {
-    let mut found = None;
-    loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(of, code)) if of == pid => {
-                found = Some(Ended::Exited(u8::try_from(code & 0xff).unwrap_or(u8::MAX)));
+    /// Takes all statuses that there are.
+    fn reap(&mut self) {
+        loop {
+            let (pid, ended) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) => {
+                    (pid, Ended::Exited(u8::try_from(code & 0xff).unwrap_or(u8::MAX)))
+                }
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, Ended::Killed(signal as i32)),
+                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
+                Ok(_) | Err(Errno::EINTR) => continue,
+                Err(_) => return,
+            };
+            if let Some(at) = self.awaited.iter().position(|(of, _)| *of == pid) {
+                let _ = self.awaited.swap_remove(at).1.send(ended);
             }
-            Ok(WaitStatus::Signaled(of, signal, _)) if of == pid => {
-                found = Some(Ended::Killed(signal as i32));
-            }
-            Ok(WaitStatus::StillAlive) | Err(nix::errno::Errno::ECHILD) => return found,
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            Err(_) => return found,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Runs a worker: connects the bridge with the agent's pipes, with Redis, with signals and time.
 
 use jiff::Timestamp;
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,23 +10,29 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use worker_protocol::Boot;
-use worker_protocol::boot::BootFile;
+use worker_protocol::boot::{BootAgent, BootFile};
 
-use crate::agent::{self, Agent, Pipes};
+use crate::agent::{self, Agent, StartError};
 use crate::bridge::{Bridge, Effect, Event, LAST_WORDS_IN_HASTE, Now};
 use crate::connection::Redis;
 use crate::downlink::Downlink;
-use crate::driver;
+use crate::driver::{self, Process, RunEnd, Start};
 use crate::frame::{Framer, Line};
 use crate::mask::Masks;
 use crate::memory;
-use crate::reaper::{self, Reaper};
+use crate::reaper::{self, Ends, Reaper};
+use crate::terminal::Terminal;
 use crate::uplink::{self, Uplink};
 
 /// Events that wait. The readers of the agent's pipes wait when it is full.
 const QUEUE: usize = 256;
+/// Control and D, as a terminal knows it.
+const END_OF_INPUT: &[u8] = b"\x04";
 const READ_BYTES: usize = 64 << 10;
+/// The pipes of a turn's process are closed by then: everybody who could hold them was killed.
+const PIPES_WITHIN: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(500);
 /// The wrapper itself could not begin: EX_CONFIG of sysexits.h.
 const CONFIG: u8 = 78;
@@ -44,7 +50,8 @@ pub async fn run(boot: Boot) -> u8 {
 
 async fn begin(boot: Boot) -> Result<u8, String> {
     // Before the first child, so that no end is missed.
-    let reaper = Reaper::new().map_err(|error| format!("failed to wait for children: {error}"))?;
+    let (reaper, ends) =
+        Reaper::new().map_err(|error| format!("failed to wait for children: {error}"))?;
     if !reaper::is_init() {
         Reaper::adopt_orphans();
     }
@@ -56,20 +63,31 @@ async fn begin(boot: Boot) -> Result<u8, String> {
     listen(&events)?;
     let (uplink, sender) = uplink::new(redis.clone(), &boot);
     tokio::spawn(pass_on_denial(sender.run(), events.clone()));
+    tokio::spawn(reaper.run());
 
-    let kills_before = memory::oom_kills();
-    let started = agent::start(&boot.agent, &driver.arguments());
+    let mut worker = Worker {
+        uplink,
+        masks: Arc::new(Masks::of(&boot)),
+        spec: boot.agent.clone(),
+        line_bytes: boot.bounds.line_bytes,
+        ends,
+        events: events.clone(),
+        agent: None,
+        terminal: None,
+        stdin: None,
+    };
+    let started = match driver.process() {
+        kind @ (Process::PerWorker | Process::OnTerminal) => {
+            worker.start(kind, &driver.arguments())
+        }
+        Process::PerTurn => Ok(()),
+    };
     let input = boot.keys.input.clone();
-    let masks = Arc::new(Masks::of(&boot));
-    let line_bytes = boot.bounds.line_bytes;
     let mut bridge = Bridge::new(boot, driver, now());
-    let mut worker = Worker { uplink, masks, agent: None, stdin: None };
     let first = match started {
-        Ok((agent, pipes)) => {
-            worker.connect(agent, pipes, line_bytes, &events);
-            tokio::spawn(wait_for(reaper, agent.pid, kills_before, events.clone()));
+        Ok(()) => {
             let downlink = Downlink::new(redis, input, events.clone());
-            tokio::spawn(pass_on_denial(downlink.run(), events.clone()));
+            tokio::spawn(pass_on_denial(downlink.run(), events));
             bridge.begin(now())
         }
         Err(error) => bridge.never_began(&error.to_string(), error.code, now()),
@@ -123,52 +141,104 @@ async fn pass_on_denial<R: Into<Option<String>>>(
     }
 }
 
-async fn wait_for(
-    mut reaper: Reaper,
-    pid: Pid,
-    kills_before: Option<u64>,
-    events: mpsc::Sender<Event>,
-) {
-    let ended = reaper.until(pid).await;
-    let oom_killed = memory::oom_kills() > kills_before;
-    let _ = events.send(Event::AgentEnded { ended, oom_killed }).await;
-    reaper.go_on().await;
-}
-
 /// What effects are carried out with.
 struct Worker {
     uplink: Uplink,
     masks: Arc<Masks>,
+    spec: BootAgent,
+    line_bytes: usize,
+    ends: Ends,
+    events: mpsc::Sender<Event>,
     agent: Option<Agent>,
+    terminal: Option<Terminal>,
     stdin: Option<mpsc::UnboundedSender<Vec<u8>>>,
 }
 
 impl Worker {
-    /// One task for each pipe.
-    fn connect(
-        &mut self,
-        agent: Agent,
-        pipes: Pipes,
-        line_bytes: usize,
-        events: &mpsc::Sender<Event>,
-    ) {
+    /// Starts the agent's process, with one task for each pipe and one for its end.
+    fn start(&mut self, kind: Process, arguments: &[String]) -> Result<(), StartError> {
+        let kills_before = memory::oom_kills();
+        let (agent, pipes) = if kind == Process::OnTerminal {
+            let (agent, pipes, terminal) = agent::start_on_terminal(&self.spec, arguments)?;
+            self.terminal = Some(terminal);
+            (agent, pipes)
+        } else {
+            agent::start(&self.spec, arguments)?
+        };
         self.agent = Some(agent);
+        let ended = self.ends.of(agent.pid);
         let (stdin, queue) = mpsc::unbounded_channel();
         self.stdin = Some(stdin);
-        tokio::spawn(write(pipes.stdin, queue, events.clone()));
-        let reader = || Lines {
-            framer: Framer::new(line_bytes),
-            masks: Arc::clone(&self.masks),
-            uplink: self.uplink.clone(),
-            events: events.clone(),
-        };
-        let stdout = tokio::spawn(reader().read(pipes.stdout, Event::Said));
-        let stderr = tokio::spawn(reader().read(pipes.stderr, Event::Complained));
-        let events = events.clone();
+        tokio::spawn(write(pipes.stdin, queue, self.events.clone()));
+        let mut readers = self.read(pipes.stdout, pipes.stderr);
+        let events = self.events.clone();
         tokio::spawn(async move {
-            let _ = tokio::join!(stdout, stderr);
+            while readers.join_next().await.is_some() {}
             let _ = events.send(Event::PipesClosed).await;
         });
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            let Ok(ended) = ended.await else { return };
+            let oom_killed = memory::oom_kills() > kills_before;
+            let _ = events.send(Event::AgentEnded { ended, oom_killed }).await;
+        });
+        Ok(())
+    }
+
+    /// Starts a process for a turn. Its end is told once, after all that it said.
+    fn start_run(&mut self, start: Start) {
+        let kills_before = memory::oom_kills();
+        let events = self.events.clone();
+        let (agent, pipes) = match agent::start(&self.spec, &start.arguments) {
+            Ok(started) => started,
+            Err(error) => {
+                let (problem, code) = (error.to_string(), error.code);
+                tokio::spawn(async move {
+                    let _ = events.send(Event::RunNotStarted { problem, code }).await;
+                });
+                return;
+            }
+        };
+        self.agent = Some(agent);
+        let ended = self.ends.of(agent.pid);
+        let mut readers = self.read(pipes.stdout, pipes.stderr);
+        let mut stdin = pipes.stdin;
+        tokio::spawn(async move {
+            // A process that does not want all of it says so by how it ends.
+            let _ = stdin.write_all(&start.stdin).await;
+        });
+        tokio::spawn(async move {
+            let Ok(ended) = ended.await else { return };
+            let oom_killed = memory::oom_kills() > kills_before;
+            // What it left would work on in turns that are not its own.
+            agent.signal(Signal::SIGKILL);
+            reaper::kill_everything();
+            let all_read = async { while readers.join_next().await.is_some() {} };
+            let _ = tokio::time::timeout(PIPES_WITHIN, all_read).await;
+            drop(readers);
+            let _ = events.send(Event::RunEnded(RunEnd { ended, oom_killed })).await;
+        });
+    }
+
+    /// One task for each of the pipes by which the agent speaks.
+    fn read(&self, stdout: pipe::Receiver, stderr: Option<pipe::Receiver>) -> JoinSet<()> {
+        let reader = || Lines {
+            framer: Framer::new(self.line_bytes),
+            masks: Arc::clone(&self.masks),
+            uplink: self.uplink.clone(),
+            events: self.events.clone(),
+        };
+        let mut readers = JoinSet::new();
+        match stderr {
+            Some(stderr) => {
+                readers.spawn(reader().read(stdout, Event::Said));
+                readers.spawn(reader().read(stderr, Event::Complained));
+            }
+            None => {
+                readers.spawn(watch(stdout, self.events.clone()));
+            }
+        }
+        readers
     }
 
     async fn go_on(
@@ -184,6 +254,10 @@ impl Worker {
                 return code;
             }
             let Some(event) = queue.recv().await else { return CONFIG };
+            if matches!(event, Event::RunEnded(_)) {
+                // Its number may be another's by now.
+                self.agent = None;
+            }
             let now = now();
             at = now.at;
             effects = bridge.handle(event, now);
@@ -210,6 +284,22 @@ impl Worker {
         }
     }
 
+    /// A terminal is not closed while something is read from it: control and D is its end.
+    fn close_stdin(&mut self) {
+        if let (Some(stdin), Some(_)) = (self.stdin.take(), &self.terminal) {
+            let _ = stdin.send(END_OF_INPUT.to_vec());
+        }
+    }
+
+    /// On a terminal an end is a hang-up too: shells at work there ignore SIGTERM.
+    fn signal(&self, signal: Signal) {
+        let Some(agent) = self.agent else { return };
+        agent.signal(signal);
+        if signal == Signal::SIGTERM && self.terminal.is_some() {
+            agent.signal(Signal::SIGHUP);
+        }
+    }
+
     /// Exit code and patience, when it is time to end.
     fn carry_out(&mut self, effects: Vec<Effect>, at: Timestamp) -> Option<(u8, Duration)> {
         for effect in effects {
@@ -221,23 +311,40 @@ impl Worker {
                 Effect::Acknowledge { id, trim_below } => {
                     self.uplink.acknowledge(id.to_string(), trim_below);
                 }
+                Effect::Start(start) => self.start_run(start),
                 Effect::Write(bytes) => {
                     if let Some(stdin) = &self.stdin {
                         let _ = stdin.send(bytes);
                     }
                 }
-                Effect::CloseStdin => self.stdin = None,
-                Effect::Signal(signal) => {
-                    if let Some(agent) = self.agent {
-                        agent.signal(signal);
+                Effect::Resize { rows, cols } => {
+                    if let Some(terminal) = &self.terminal {
+                        terminal.resize(rows, cols);
                     }
                 }
+                Effect::CloseStdin => self.close_stdin(),
+                Effect::Signal(signal) => self.signal(signal),
                 Effect::KillAll => reaper::kill_everything(),
                 Effect::Beat(pulse) => self.uplink.beat(pulse),
                 Effect::Finish { code, patience } => return Some((code, patience)),
             }
         }
         None
+    }
+}
+
+/// What comes from a terminal, as it comes. Its end is an error: the last program has closed it.
+async fn watch(mut terminal: pipe::Receiver, events: mpsc::Sender<Event>) {
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        let drawn = match terminal.read(&mut buffer).await {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Ok(0) | Err(_) => return,
+            Ok(read) => buffer[..read].to_vec(),
+        };
+        if events.send(Event::Drew(drawn)).await.is_err() {
+            return;
+        }
     }
 }
 

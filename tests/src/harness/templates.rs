@@ -59,6 +59,23 @@ impl Templates {
         self
     }
 
+    /// Puts an agent's template in the place of the built-in one.
+    pub fn agent(self, name: &str, text: &str) -> Self {
+        self.put("agents", &format!("{name}.hbs"), text)
+    }
+
+    /// Adds a file that the others copy.
+    pub fn file(self, name: &str, text: &str) -> Self {
+        self.put("files", name, text)
+    }
+
+    fn put(self, folder: &str, name: &str, text: &str) -> Self {
+        let folder = self.folder.path().join(folder);
+        std::fs::create_dir_all(&folder).expect("a folder for templates");
+        std::fs::write(folder.join(name), text).expect("a template");
+        self
+    }
+
     /// Where they are.
     pub fn path(&self) -> &Path {
         self.folder.path()

@@ -19,7 +19,7 @@ use worker_protocol::{Output, OutputKind, Source};
 
 use super::event::{Effect, Now};
 use super::state::Bridge;
-use crate::driver::{TurnEnd, TurnsEnd};
+use crate::driver::{RunEnd, TurnEnd, TurnsEnd};
 use crate::reaper::Ended;
 
 /// A pipe that is open so long after the agent ended is held by somebody else.
@@ -100,6 +100,11 @@ impl Ending {
         !matches!(self.phase, Phase::Working)
     }
 
+    /// Whether the agent was told to end.
+    pub(super) fn is_told(&self) -> bool {
+        self.why.is_some()
+    }
+
     /// Whether the agent reads what is written to it.
     pub(super) fn agent_reads(&self) -> bool {
         !self.has_begun() && self.deaf_since.is_none()
@@ -157,12 +162,13 @@ impl Bridge {
 
     /// Takes the next step towards the end, when it is due.
     pub(super) fn go_on_ending(&mut self, now: Now) {
+        if matches!(self.ending.phase, Phase::Working) && self.work_is_done() {
+            self.ending.phase = Phase::Dismissed { since: now.clock };
+            self.effects.push(Effect::CloseStdin);
+        }
+        self.note_absent_process(now);
         let closed = self.ending.pipes_closed;
         match self.ending.phase {
-            Phase::Working if self.work_is_done() => {
-                self.ending.phase = Phase::Dismissed { since: now.clock };
-                self.effects.push(Effect::CloseStdin);
-            }
             // A program that knows no turns begins its work now, and takes its time.
             Phase::Dismissed { since }
                 if self.driver.turns_end() == TurnsEnd::WhenToldSo && passed(since, DRAIN, now) =>
@@ -181,6 +187,18 @@ impl Bridge {
             }
             Phase::Cleared(gone) if passed(gone.since, PIPES_WITHIN, now) => self.finish(gone, now),
             _ => {}
+        }
+    }
+
+    /// An agent that runs only in its turns may have no process to wait for.
+    fn note_absent_process(&mut self, now: Now) {
+        let waits = matches!(
+            self.ending.phase,
+            Phase::Dismissed { .. } | Phase::Asked { .. } | Phase::Killed
+        );
+        if let (true, Some(RunEnd { ended, oom_killed })) = (waits, self.at_rest()) {
+            self.ending.pipes_closed = true;
+            self.agent_ended(ended, oom_killed, now);
         }
     }
 

@@ -5,6 +5,7 @@ use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
 use worker_protocol::{Input, Output, Problem};
 
+use crate::driver::{RunEnd, Start};
 use crate::frame::Line;
 use crate::reaper::Ended;
 use crate::uplink::backlog::StreamId;
@@ -26,6 +27,8 @@ pub enum Event {
     Said(Line),
     /// The agent complained a line.
     Complained(Line),
+    /// The agent drew on its terminal.
+    Drew(Vec<u8>),
     /// Both of the agent's pipes are at their end.
     PipesClosed,
     /// The agent's stdin has taken one of the writes.
@@ -50,6 +53,15 @@ pub enum Event {
         /// Whether the kernel has killed something for want of memory since the agent started.
         oom_killed: bool,
     },
+    /// The process of a turn ended. Whatever it left was killed, and all that it said came before.
+    RunEnded(RunEnd),
+    /// The process of a turn could not be started: why, and what a shell would exit with.
+    RunNotStarted {
+        /// Says what to do.
+        problem: String,
+        /// 126 or 127.
+        code: u8,
+    },
     /// Redis does not accept this worker any more; the reason.
     CutOff(String),
     /// Time has passed.
@@ -68,6 +80,15 @@ pub enum Effect {
         id: StreamId,
         /// The oldest that is not done.
         trim_below: StreamId,
+    },
+    /// Start a process for a turn.
+    Start(Start),
+    /// Give the agent's terminal a size.
+    Resize {
+        /// Height in characters.
+        rows: u16,
+        /// Width in characters.
+        cols: u16,
     },
     /// Write to the agent's stdin.
     Write(Vec<u8>),

@@ -6,6 +6,7 @@ use super::ending::Why;
 use super::event::{Delivery, Effect, Now};
 use super::state::Bridge;
 use super::turns::Prompt;
+use crate::driver::{Driver, Told};
 use crate::uplink::backlog::StreamId;
 
 /// Prompts that wait; an orchestrator that is further ahead has lost control.
@@ -49,7 +50,15 @@ impl Bridge {
         match input {
             Input::Interrupt => self.interrupt(now),
             Input::Stop => self.stop(Why::Wanted, now),
-            Input::Stdin(text) => return self.stdin(&text, now),
+            Input::Stdin(text) => {
+                return self.typed(text.len(), now, |driver, told| driver.stdin(&text, told));
+            }
+            Input::Keys(keys) => {
+                return self.typed(keys.len(), now, |driver, told| driver.keys(&keys, told));
+            }
+            Input::Resize { cols, rows } => {
+                return self.typed(0, now, |driver, told| driver.resize(rows, cols, told));
+            }
             Input::Prompt(_) => {
                 return Err(format!(
                     "the prompt was not taken: at most {PROMPTS_KEPT} may wait, and \
@@ -60,27 +69,29 @@ impl Bridge {
                 let text = "nothing waits for an answer: this worker decides on permissions itself";
                 return Err(text.to_owned());
             }
-            Input::Keys(_) | Input::Resize { .. } => {
-                let text = "`keys` and `resize` are for agents on a terminal (`protocol` `pty`)";
-                return Err(text.to_owned());
-            }
         }
         Ok(())
     }
 
-    fn stdin(&mut self, text: &str, now: Now) -> Result<(), String> {
+    /// What goes to the agent without a turn.
+    fn typed(
+        &mut self,
+        bytes: usize,
+        now: Now,
+        tell: impl FnOnce(&mut (dyn Driver + Send), &mut Vec<Told>) -> Result<(), &'static str>,
+    ) -> Result<(), String> {
         if !self.ending.agent_reads() {
             return Err("the agent's stdin is closed".to_owned());
         }
         let waiting: usize = self.unwritten.iter().sum();
-        if waiting + text.len() > STDIN_BYTES_KEPT {
+        if waiting + bytes > STDIN_BYTES_KEPT {
             return Err(format!(
                 "the agent has not read {waiting} bytes that were sent before, and \
                  {STDIN_BYTES_KEPT} may wait; send it again later"
             ));
         }
         let mut told = Vec::new();
-        self.driver.stdin(text, &mut told)?;
+        tell(&mut *self.driver, &mut told)?;
         self.carry_out(told, now);
         Ok(())
     }

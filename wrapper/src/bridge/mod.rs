@@ -6,12 +6,14 @@
 //! input entries ─┼─► handle(event, now) ─┼─► bytes and signals for the agent
 //! signals, time ─┘                       └─► the end
 //! ```
-//! `input` takes what clients send, `turns` runs prompts one at a time, `ending` brings agent
+//! `input` takes what clients send, `turns` runs prompts one at a time, `run` is
+//! an agent's process that lives for one of them, `ending` brings agent
 //! and worker to their end.
 
 mod ending;
 mod event;
 mod input;
+mod run;
 mod state;
 mod turns;
 

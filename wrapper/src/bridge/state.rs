@@ -8,6 +8,7 @@ use worker_protocol::{Boot, Output, OutputKind, Pulse, Source, rfc3339};
 
 use super::ending::{Ending, Stderr, Why};
 use super::event::{Effect, Event, Now};
+use super::run::Run;
 use super::turns::{Prompt, Turn};
 use crate::driver::{Driver, Told, printed};
 use crate::frame::Line;
@@ -27,6 +28,8 @@ pub struct Bridge {
     pub(super) turn: Option<Turn>,
     /// Sizes of the writes that the agent's stdin has not taken.
     pub(super) unwritten: VecDeque<usize>,
+    /// Of an agent whose process lives for a turn.
+    pub(super) run: Run,
     pub(super) ending: Ending,
     pub(super) stderr: Stderr,
     pub(super) pulse: Pulse,
@@ -46,6 +49,7 @@ impl Bridge {
             queue: VecDeque::new(),
             turn: None,
             unwritten: VecDeque::new(),
+            run: Run::default(),
             ending: Ending::default(),
             stderr: Stderr::default(),
             pulse: Pulse::default(),
@@ -74,12 +78,18 @@ impl Bridge {
         match event {
             Event::Said(line) => self.said(line, now),
             Event::Complained(line) => self.complained(line, now),
-            Event::PipesClosed => self.ending.pipes_closed = true,
+            Event::Drew(bytes) => self.drew(&bytes, now),
+            Event::PipesClosed => {
+                self.ending.pipes_closed = true;
+                self.time_passed(now);
+            }
             Event::Written => self.written(now),
             Event::StdinClosed => self.stdin_closed(now),
             Event::Input { id, delivery, input } => self.input(id, delivery, input, now),
             Event::AskedToStop => self.stop(Why::Wanted, now),
             Event::AgentEnded { ended, oom_killed } => self.agent_ended(ended, oom_killed, now),
+            Event::RunEnded(end) => self.run_ended(end, now),
+            Event::RunNotStarted { problem, code } => self.run_not_started(&problem, code, now),
             Event::CutOff(reason) => self.cut_off(&reason, now),
             Event::Tick => self.tick(now),
         }
@@ -92,6 +102,19 @@ impl Bridge {
         self.active(now);
         let mut told = Vec::new();
         self.driver.line(line, &mut told);
+        self.carry_out(told, now);
+    }
+
+    fn drew(&mut self, bytes: &[u8], now: Now) {
+        self.active(now);
+        let mut told = Vec::new();
+        self.driver.drew(bytes, &mut told);
+        self.carry_out(told, now);
+    }
+
+    fn time_passed(&mut self, now: Now) {
+        let mut told = Vec::new();
+        self.driver.time_passed(&mut told);
         self.carry_out(told, now);
     }
 
@@ -112,6 +135,8 @@ impl Bridge {
                     self.effects.push(Effect::Write(bytes));
                 }
                 Told::Interrupt => self.effects.push(Effect::Signal(Signal::SIGINT)),
+                Told::Resize { rows, cols } => self.effects.push(Effect::Resize { rows, cols }),
+                Told::Start(start) => self.start_run(start),
                 Told::Woke => self.woke(now),
                 Told::TurnEnded(end) => self.turn_ended(end, now),
             }
@@ -142,6 +167,7 @@ impl Bridge {
             ));
             self.ready = true;
         }
+        self.time_passed(now);
         self.watch_turn(now);
         self.watch_deaf_agent(now);
         if self.beaten.is_none_or(|at| now.clock.duration_since(at) >= BEAT_EVERY) {

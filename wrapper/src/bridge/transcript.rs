@@ -11,6 +11,7 @@ use worker_protocol::create::Life;
 use worker_protocol::{AgentProtocol, AgentType, Boot, Input, Output, Secret, WorkerId};
 
 use super::{Bridge, Delivery, Effect, Event, Now};
+use crate::driver::{RunEnd, Start};
 use crate::frame::Line;
 use crate::reaper::Ended;
 use crate::uplink::backlog::StreamId;
@@ -113,6 +114,10 @@ impl Scene {
             "stop" => return self.input(id, Delivery::First, Input::Stop),
             "stdin" => return self.input(id, Delivery::First, Input::Stdin(text.into())),
             "keys" => return self.input(id, Delivery::First, Input::Keys(text.into())),
+            "resize" => {
+                return self.input(id, Delivery::First, Input::Resize { cols: 20, rows: 2 });
+            }
+            "draws" => Event::Drew(rest.as_bytes().to_vec()),
             "entry" => Event::Input {
                 id: StreamId::parse(id).unwrap(),
                 delivery: Delivery::First,
@@ -133,6 +138,16 @@ impl Scene {
             "exited" => self.ended(Ended::Exited(rest.parse().unwrap())),
             "killed" => self.ended(Ended::Killed(rest.parse().unwrap())),
             "SIGTERM" => Event::AskedToStop,
+            "run-ended" => Event::RunEnded(RunEnd {
+                ended: Ended::Exited(rest.parse().unwrap()),
+                oom_killed: false,
+            }),
+            "run-killed" => Event::RunEnded(RunEnd {
+                ended: Ended::Killed(rest.parse().unwrap()),
+                oom_killed: false,
+            }),
+            "run-starved" => Event::RunEnded(RunEnd { ended: Ended::Killed(9), oom_killed: true }),
+            "not-started" => Event::RunNotStarted { problem: rest.to_owned(), code: 127 },
             "denied" => Event::CutOff(rest.to_owned()),
             other => panic!("no such event: {other}"),
         };
@@ -152,6 +167,8 @@ impl Scene {
 fn boot(worker: &str) -> Boot {
     let (protocol, agent_type) = match worker.split(' ').next() {
         Some("claude") => (AgentProtocol::Claude, AgentType::Claude),
+        Some("pty") => (AgentProtocol::Pty, AgentType::Custom),
+        Some("droid") => (AgentProtocol::Droid, AgentType::Factory),
         _ => (AgentProtocol::Lines, AgentType::Custom),
     };
     Boot {
@@ -215,6 +232,11 @@ fn shown(effect: &Effect) -> String {
     match effect {
         Effect::Say(output) => shown_output(output),
         Effect::Acknowledge { id, trim_below } => format!("ack {id}, trim below {trim_below}"),
+        Effect::Start(Start { arguments, stdin }) => {
+            let last = arguments.last().map_or("", String::as_str);
+            format!("start … {last} with {}", shown_bytes(stdin))
+        }
+        Effect::Resize { rows, cols } => format!("resize to {cols} × {rows}"),
         Effect::Write(bytes) => format!("write {}", shown_bytes(bytes)),
         Effect::CloseStdin => "close stdin".to_owned(),
         Effect::Signal(signal) => format!("{signal} to the group"),

@@ -8,7 +8,7 @@ use worker_protocol::{Output, OutputKind, Source};
 use super::ending::Why;
 use super::event::{Delivery, Effect, Now};
 use super::state::Bridge;
-use crate::driver::{Told, TurnEnd, TurnsEnd};
+use crate::driver::{Process, Told, TurnEnd, TurnsEnd};
 use crate::uplink::backlog::StreamId;
 
 /// An agent that was interrupted says so within a second, or never.
@@ -119,7 +119,9 @@ impl Bridge {
         let Some(turn) = &mut self.turn else {
             // A program without turns may be at work all the same.
             if self.driver.turns_end() == TurnsEnd::WhenWritten {
-                self.effects.push(Effect::Signal(Signal::SIGINT));
+                let mut told = Vec::new();
+                self.driver.interrupt(&mut told);
+                self.carry_out(told, now);
             }
             return;
         };
@@ -143,7 +145,10 @@ impl Bridge {
             Some(stopping) if now.clock.duration_since(stopping.since) > INTERRUPT_WITHIN => {
                 let again = stopping.pressed;
                 (stopping.pressed, stopping.since) = (true, now.clock);
-                if again {
+                if self.driver.process() == Process::PerTurn {
+                    // Its end is the turn's, and the worker's next turn has another.
+                    self.effects.push(Effect::Signal(Signal::SIGKILL));
+                } else if again {
                     self.error("the turn could not be ended, so the agent is");
                     self.stop(Why::Stuck, now);
                 } else {

@@ -4,10 +4,16 @@
 //! no clock and knows nothing of Redis, so that a recorded transcript tests all of it.
 
 mod claude;
+mod droid;
 mod lines;
+mod pty;
+mod stream_json;
 
 pub use claude::Claude;
+pub use droid::Droid;
 pub use lines::Lines;
+pub use pty::{COLS, Pty, ROWS};
+pub use stream_json::StreamJson;
 
 use serde_json::{Map, Value};
 
@@ -16,6 +22,9 @@ use worker_protocol::output::Outcome;
 use worker_protocol::{AgentProtocol, Output, OutputKind, Source};
 
 use crate::frame::Line;
+use crate::reaper::Ended;
+
+const NO_TERMINAL: &str = "`keys` and `resize` are for agents on a terminal (`protocol` `pty`)";
 
 /// What a driver wants done, in order.
 #[derive(Debug, PartialEq)]
@@ -31,10 +40,48 @@ pub enum Told {
     Write(Vec<u8>),
     /// SIGINT for the agent's process group.
     Interrupt,
+    /// A size for the agent's terminal.
+    Resize {
+        /// Height in characters.
+        rows: u16,
+        /// Width in characters.
+        cols: u16,
+    },
+    /// Start a process for this turn.
+    Start(Start),
     /// The agent began to work without a prompt.
     Woke,
     /// A turn ended.
     TurnEnded(TurnEnd),
+}
+
+/// A process for one turn.
+#[derive(Debug, PartialEq)]
+pub struct Start {
+    /// Arguments after the agent's own command.
+    pub arguments: Vec<String>,
+    /// All that it reads.
+    pub stdin: Vec<u8>,
+}
+
+/// How a process for one turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunEnd {
+    /// How.
+    pub ended: Ended,
+    /// Whether the kernel has killed something for want of memory meanwhile.
+    pub oom_killed: bool,
+}
+
+/// How long the agent's process lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Process {
+    /// As long as the worker.
+    PerWorker,
+    /// As long as the worker, and on a terminal.
+    OnTerminal,
+    /// One turn: [`Told::Start`] starts it, and its end is the turn's.
+    PerTurn,
 }
 
 /// How a turn ended, as far as the agent said it.
@@ -82,8 +129,13 @@ pub enum TurnsEnd {
 
 /// One agent's protocol.
 pub trait Driver {
-    /// Arguments after the agent's own command.
+    /// Arguments after the agent's own command, for a process that lives as long as the worker.
     fn arguments(&self) -> Vec<String>;
+
+    /// How long the agent's process lives.
+    fn process(&self) -> Process {
+        Process::PerWorker
+    }
 
     /// Who says that a turn is over.
     fn turns_end(&self) -> TurnsEnd;
@@ -106,6 +158,31 @@ pub trait Driver {
     /// A line of stdout. Every line gives one or more entries, never none.
     fn line(&mut self, line: Line, told: &mut Vec<Told>);
 
+    /// Key strokes for a program on a terminal.
+    ///
+    /// # Errors
+    /// When it is on none; the text says what to do instead.
+    fn keys(&mut self, _keys: &str, _told: &mut Vec<Told>) -> Result<(), &'static str> {
+        Err(NO_TERMINAL)
+    }
+
+    /// A new size of the terminal.
+    ///
+    /// # Errors
+    /// As with [`Driver::keys`].
+    fn resize(&mut self, _rows: u16, _cols: u16, _: &mut Vec<Told>) -> Result<(), &'static str> {
+        Err(NO_TERMINAL)
+    }
+
+    /// The program on the terminal drew.
+    fn drew(&mut self, _bytes: &[u8], _told: &mut Vec<Told>) {}
+
+    /// The clock has ticked, or nothing more comes.
+    fn time_passed(&mut self, _told: &mut Vec<Told>) {}
+
+    /// A turn's process has ended, and all that it said was handed on.
+    fn run_ended(&mut self, _end: RunEnd, _told: &mut Vec<Told>) {}
+
     /// Whether the agent does work that will report later, so that its stdin must stay open.
     fn works_in_background(&self) -> bool {
         false
@@ -119,7 +196,10 @@ pub trait Driver {
 pub fn for_agent(agent: &BootAgent) -> Result<Box<dyn Driver + Send>, String> {
     match agent.protocol {
         AgentProtocol::Claude => Ok(Box::new(Claude::new(agent))),
+        AgentProtocol::Droid => Ok(Box::new(Droid::new(agent))),
         AgentProtocol::Lines => Ok(Box::new(Lines)),
+        AgentProtocol::Pty => Ok(Box::<Pty>::default()),
+        AgentProtocol::StreamJson => Ok(Box::<StreamJson>::default()),
         other => Err(format!("this worker-wrapper has no driver for the protocol `{other}`")),
     }
 }

@@ -2,13 +2,16 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod boot;
+mod droid;
 mod endings;
 mod odd;
 mod proxy;
+mod pty;
 mod redis_away;
 mod redis_server;
 mod redis_troubled;
 mod secrets;
 mod spool;
+mod stream_json;
 mod turns;
 mod worker;

@@ -58,6 +58,8 @@ fn word(told: &Told) -> Option<String> {
         Told::Write(_) => return None,
         Told::Interrupt => "SIGINT".to_owned(),
         Told::Woke => "woke".to_owned(),
+        Told::Resize { .. } => return None,
+        Told::Start(start) => format!("start {:?}", start.arguments),
         Told::TurnEnded(end) => format!("{}.", end.outcome.as_str()),
     })
 }
