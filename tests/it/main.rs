@@ -22,6 +22,7 @@ mod modules;
 mod offline;
 mod outage;
 mod private_engine;
+mod pty;
 mod readme;
 mod recovery;
 mod secrets;

@@ -3,7 +3,7 @@
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::pty::{OpenptyResult, Winsize, openpty};
-use nix::unistd::{Uid, fchown};
+use nix::unistd::{Uid, setfsuid};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use tokio::net::unix::pipe;
@@ -23,11 +23,14 @@ impl Terminal {
     /// # Errors
     /// When the system has none left.
     pub fn open(uid: u32) -> io::Result<(Self, OwnedFd)> {
-        let OpenptyResult { master, slave } = openpty(Some(&size(ROWS, COLS)), None)?;
-        if Uid::effective().is_root() {
-            // Programs that open their terminal by its name would not be let in.
-            fchown(&slave, Some(Uid::from_raw(uid)), None)?;
+        // A terminal belongs to who opens it. Programs that open theirs by its name would not be let
+        // in otherwise, and a worker's root has no right to give files away.
+        let opener = Uid::effective().is_root().then(|| setfsuid(Uid::from_raw(uid)));
+        let opened = openpty(Some(&size(ROWS, COLS)), None);
+        if let Some(opener) = opener {
+            setfsuid(opener);
         }
+        let OpenptyResult { master, slave } = opened?;
         fcntl(&master, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK))?;
         Ok((Self(master), slave))
     }
