@@ -125,10 +125,10 @@ fn admit(create: &Create, catalogue: &Catalogue) -> Result<(), Problem> {
     let agent = catalogue.agent(create.agent_type)?;
     catalogue.check_modules(agent, &create.modules)?;
     let protocol = create.protocol.unwrap_or(agent.head.protocol);
-    if !matches!(protocol, AgentProtocol::Claude | AgentProtocol::Lines) {
+    if !matches!(protocol, AgentProtocol::Acp | AgentProtocol::Claude | AgentProtocol::Lines) {
         return Err(match create.protocol {
-            Some(_) => not_yet(&format!("`protocol` {protocol}"), "`lines`"),
-            None => not_yet(&format!("`agent_type` {}", create.agent_type), "CLAUDE, CUSTOM"),
+            Some(_) => not_yet(&format!("`protocol` {protocol}"), "`lines`, `acp`"),
+            None => not_yet(&format!("`agent_type` {}", create.agent_type), "all but FACTORY"),
         });
     }
     let limits = ["memory", "cpus", "pids", "turn_timeout"];

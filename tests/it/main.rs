@@ -19,6 +19,7 @@ mod lines;
 mod mend;
 mod modules;
 mod offline;
+mod opencode;
 mod outage;
 mod private_engine;
 mod readme;

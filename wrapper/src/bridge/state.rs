@@ -74,7 +74,7 @@ impl Bridge {
         match event {
             Event::Said(line) => self.said(line, now),
             Event::Complained(line) => self.complained(line, now),
-            Event::PipesClosed => self.ending.pipes_closed = true,
+            Event::PipesClosed => self.pipes_closed(now),
             Event::Written => self.written(now),
             Event::StdinClosed => self.stdin_closed(now),
             Event::Input { id, delivery, input } => self.input(id, delivery, input, now),
@@ -95,6 +95,13 @@ impl Bridge {
         self.carry_out(told, now);
     }
 
+    fn pipes_closed(&mut self, now: Now) {
+        let mut told = Vec::new();
+        self.driver.finish(&mut told);
+        self.carry_out(told, now);
+        self.ending.pipes_closed = true;
+    }
+
     fn complained(&mut self, line: Line, now: Now) {
         self.active(now);
         self.stderr.keep(&line.text);
@@ -106,6 +113,10 @@ impl Bridge {
         for one in told {
             match one {
                 Told::Ready { raw } => self.agent_ready(raw),
+                Told::NeverReady(why) => {
+                    self.error(&why);
+                    self.ready = true;
+                }
                 Told::Say(output) => self.say(output),
                 Told::Write(bytes) => {
                     self.unwritten.push_back(bytes.len());

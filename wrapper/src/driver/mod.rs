@@ -3,9 +3,11 @@
 //! A driver is a pure state machine: lines and commands in, [`Told`] out. It reads no pipe, sees
 //! no clock and knows nothing of Redis, so that a recorded transcript tests all of it.
 
+mod acp;
 mod claude;
 mod lines;
 
+pub use acp::Acp;
 pub use claude::Claude;
 pub use lines::Lines;
 
@@ -25,6 +27,8 @@ pub enum Told {
         /// The agent's own line.
         raw: Option<String>,
     },
+    /// The agent will not get ready; why. Prompts need not wait: the driver ends their turns.
+    NeverReady(String),
     /// An entry for the output stream. The turn is added by the bridge.
     Say(Output),
     /// Bytes for the agent's stdin.
@@ -103,8 +107,12 @@ pub trait Driver {
     /// When the protocol has no such thing; the text says what to do instead.
     fn stdin(&mut self, text: &str, told: &mut Vec<Told>) -> Result<(), &'static str>;
 
-    /// A line of stdout. Every line gives one or more entries, never none.
+    /// A line of stdout. Every line gives one or more entries, never none; a piece of a longer text
+    /// gives its part of that text's entry.
     fn line(&mut self, line: Line, told: &mut Vec<Told>);
+
+    /// There will be no more lines: tells what was held back.
+    fn finish(&mut self, _told: &mut Vec<Told>) {}
 
     /// Whether the agent does work that will report later, so that its stdin must stay open.
     fn works_in_background(&self) -> bool {
@@ -118,6 +126,7 @@ pub trait Driver {
 /// When this wrapper has none for its protocol.
 pub fn for_agent(agent: &BootAgent) -> Result<Box<dyn Driver + Send>, String> {
     match agent.protocol {
+        AgentProtocol::Acp => Ok(Box::new(Acp::new(agent))),
         AgentProtocol::Claude => Ok(Box::new(Claude::new(agent))),
         AgentProtocol::Lines => Ok(Box::new(Lines)),
         other => Err(format!("this worker-wrapper has no driver for the protocol `{other}`")),
