@@ -20,6 +20,7 @@ mod lines;
 mod mend;
 mod modules;
 mod offline;
+mod opencode;
 mod outage;
 mod private_engine;
 mod pty;

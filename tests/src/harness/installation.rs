@@ -220,6 +220,11 @@ impl Installation {
         model.requests().into_iter().filter(SeenRequest::is_work).collect()
     }
 
+    /// Where agents reach the model.
+    pub fn model_url(&self) -> String {
+        self.model.as_ref().expect("a model").base_url()
+    }
+
     /// Containers of this installation, running or not.
     pub fn containers(&self) -> Vec<String> {
         self.engine.containers(&self.namespace)

@@ -79,10 +79,7 @@ impl Bridge {
             Event::Said(line) => self.said(line, now),
             Event::Complained(line) => self.complained(line, now),
             Event::Drew(bytes) => self.drew(&bytes, now),
-            Event::PipesClosed => {
-                self.ending.pipes_closed = true;
-                self.time_passed(now);
-            }
+            Event::PipesClosed => self.pipes_closed(now),
             Event::Written => self.written(now),
             Event::StdinClosed => self.stdin_closed(now),
             Event::Input { id, delivery, input } => self.input(id, delivery, input, now),
@@ -118,6 +115,15 @@ impl Bridge {
         self.carry_out(told, now);
     }
 
+    /// There will be no more lines: tells what was held back.
+    fn pipes_closed(&mut self, now: Now) {
+        let mut told = Vec::new();
+        self.driver.finish(&mut told);
+        self.carry_out(told, now);
+        self.ending.pipes_closed = true;
+        self.time_passed(now);
+    }
+
     fn complained(&mut self, line: Line, now: Now) {
         self.active(now);
         self.stderr.keep(&line.text);
@@ -129,6 +135,10 @@ impl Bridge {
         for one in told {
             match one {
                 Told::Ready { raw } => self.agent_ready(raw),
+                Told::NeverReady(why) => {
+                    self.error(&why);
+                    self.ready = true;
+                }
                 Told::Say(output) => self.say(output),
                 Told::Write(bytes) => {
                     self.unwritten.push_back(bytes.len());

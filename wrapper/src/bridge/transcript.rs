@@ -93,7 +93,7 @@ impl Scene {
     /// `claude headless`: a worker that was just started, on a clock of its own.
     fn new(worker: &str) -> (Self, Vec<Effect>) {
         let boot = boot(worker);
-        let driver = crate::driver::for_agent(&boot.agent).unwrap();
+        let driver = crate::driver::for_agent(&boot.agent);
         let now = Now { at: Timestamp::UNIX_EPOCH, clock: Instant::now() };
         let mut bridge = Bridge::new(boot, driver, now);
         let effects = match worker.strip_prefix("missing ") {

@@ -3,12 +3,14 @@
 //! A driver is a pure state machine: lines and commands in, [`Told`] out. It reads no pipe, sees
 //! no clock and knows nothing of Redis, so that a recorded transcript tests all of it.
 
+mod acp;
 mod claude;
 mod droid;
 mod lines;
 mod pty;
 mod stream_json;
 
+pub use acp::Acp;
 pub use claude::Claude;
 pub use droid::Droid;
 pub use lines::Lines;
@@ -34,6 +36,8 @@ pub enum Told {
         /// The agent's own line.
         raw: Option<String>,
     },
+    /// The agent will not get ready; why. Prompts need not wait: the driver ends their turns.
+    NeverReady(String),
     /// An entry for the output stream. The turn is added by the bridge.
     Say(Output),
     /// Bytes for the agent's stdin.
@@ -155,7 +159,8 @@ pub trait Driver {
     /// When the protocol has no such thing; the text says what to do instead.
     fn stdin(&mut self, text: &str, told: &mut Vec<Told>) -> Result<(), &'static str>;
 
-    /// A line of stdout. Every line gives one or more entries, never none.
+    /// A line of stdout. Every line gives one or more entries, never none; a piece of a longer text
+    /// gives its part of that text's entry.
     fn line(&mut self, line: Line, told: &mut Vec<Told>);
 
     /// Key strokes for a program on a terminal.
@@ -183,6 +188,9 @@ pub trait Driver {
     /// A turn's process has ended, and all that it said was handed on.
     fn run_ended(&mut self, _end: RunEnd, _told: &mut Vec<Told>) {}
 
+    /// There will be no more lines: tells what was held back.
+    fn finish(&mut self, _told: &mut Vec<Told>) {}
+
     /// Whether the agent does work that will report later, so that its stdin must stay open.
     fn works_in_background(&self) -> bool {
         false
@@ -190,17 +198,15 @@ pub trait Driver {
 }
 
 /// The driver for an agent.
-///
-/// # Errors
-/// When this wrapper has none for its protocol.
-pub fn for_agent(agent: &BootAgent) -> Result<Box<dyn Driver + Send>, String> {
+#[must_use]
+pub fn for_agent(agent: &BootAgent) -> Box<dyn Driver + Send> {
     match agent.protocol {
-        AgentProtocol::Claude => Ok(Box::new(Claude::new(agent))),
-        AgentProtocol::Droid => Ok(Box::new(Droid::new(agent))),
-        AgentProtocol::Lines => Ok(Box::new(Lines)),
-        AgentProtocol::Pty => Ok(Box::<Pty>::default()),
-        AgentProtocol::StreamJson => Ok(Box::<StreamJson>::default()),
-        other => Err(format!("this worker-wrapper has no driver for the protocol `{other}`")),
+        AgentProtocol::Acp => Box::new(Acp::new(agent)),
+        AgentProtocol::Claude => Box::new(Claude::new(agent)),
+        AgentProtocol::Droid => Box::new(Droid::new(agent)),
+        AgentProtocol::Lines => Box::new(Lines),
+        AgentProtocol::Pty => Box::<Pty>::default(),
+        AgentProtocol::StreamJson => Box::<StreamJson>::default(),
     }
 }
 

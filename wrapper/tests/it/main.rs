@@ -1,6 +1,7 @@
 //! The wrapper as a process, with a real Redis and small programs for agents.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod acp;
 mod boot;
 mod droid;
 mod endings;

@@ -53,6 +53,7 @@ fn play(name: &str) -> (String, Vec<Told>) {
 fn word(told: &Told) -> Option<String> {
     Some(match told {
         Told::Ready { .. } => "ready".to_owned(),
+        Told::NeverReady(_) => "never".to_owned(),
         Told::Say(output) if output.kind == OutputKind::Stdout => return None,
         Told::Say(output) => output.kind.as_str().to_owned(),
         Told::Write(_) => return None,

@@ -1,0 +1,126 @@
+//! The end of a turn, and what the agent asks in it.
+
+use serde_json::{Map, Value, json};
+
+use worker_protocol::OutputKind;
+use worker_protocol::output::Outcome;
+
+use super::message::{error, text, written};
+use super::{Acp, Told, TurnEnd};
+
+/// A prompt that was given and not answered.
+pub(super) struct Turn {
+    /// The id of the request.
+    pub(super) request: u64,
+    /// It was told to end.
+    pub(super) cancelled: bool,
+    /// The latest whole message; the turn's final text.
+    pub(super) said: String,
+    /// The agent itself has failed, whatever its answer says.
+    pub(super) failed: bool,
+    cost_before: Option<f64>,
+}
+
+impl Turn {
+    pub(super) fn new(request: u64) -> Self {
+        Self { request, cancelled: false, said: String::new(), failed: false, cost_before: None }
+    }
+
+    pub(super) fn note_cost(&mut self, before: Option<f64>) {
+        self.cost_before = self.cost_before.or(before);
+    }
+}
+
+impl Acp {
+    pub(super) fn turn_answered(&mut self, answer: &Value, raw: String, told: &mut Vec<Told>) {
+        self.end_text(told);
+        for (id, call) in std::mem::take(&mut self.calls) {
+            self.tell_call(&id, call, None, told);
+        }
+        let Some(turn) = self.turn.take() else { return };
+        let mut end = match error(answer) {
+            Some((code, why)) => {
+                let mut end = TurnEnd::new(Outcome::Error, why);
+                end.data.insert("error_code".to_owned(), code.into());
+                end
+            }
+            None => {
+                let reason = answer.pointer("/result/stopReason").and_then(Value::as_str);
+                let reason = reason.unwrap_or_default();
+                let outcome = if turn.failed { Outcome::Error } else { outcome(reason) };
+                let mut end = TurnEnd::new(outcome, turn.said);
+                end.data.insert("stop_reason".to_owned(), reason.into());
+                tokens(answer.pointer("/result/usage"), &mut end.data);
+                end
+            }
+        };
+        if let Some(total) = self.cost {
+            let before = turn.cost_before.unwrap_or_default();
+            end.data.insert("cost_usd".to_owned(), json!((total - before).max(0.0)));
+            end.data.insert("cost_usd_total".to_owned(), json!(total));
+        }
+        end.cost_usd_total = self.cost;
+        end.raw = Some(raw);
+        end.session_id.clone_from(&self.session);
+        told.push(Told::TurnEnded(end));
+    }
+
+    /// The agent asks whether it may. The worker is the fence, so it may; a turn that is being
+    /// cancelled has to get `cancelled`.
+    pub(super) fn permission(
+        &mut self,
+        id: &Value,
+        request: &Value,
+        raw: String,
+        told: &mut Vec<Told>,
+    ) {
+        self.end_text(told);
+        let params = request.get("params").cloned().unwrap_or_default();
+        let call = params.get("toolCall").cloned().unwrap_or_default();
+        let cancelled = self.turn.as_ref().is_some_and(|turn| turn.cancelled);
+        let chosen = if cancelled { None } else { allowing(&params) };
+        let (decision, word) =
+            if chosen.is_some() { ("allow", "allowed") } else { ("deny", "denied") };
+        let outcome = match chosen {
+            Some(option) => json!({"outcome": "selected", "optionId": option}),
+            None => json!({"outcome": "cancelled"}),
+        };
+        let known = self.calls.get(text(&call, "toolCallId")).cloned();
+        let shown = known.unwrap_or_default().with(&call);
+        let data = json!({"tool": shown.tool(), "input": shown.input, "decision": decision,
+            "id": text(&call, "toolCallId")});
+        let content = format!("{}: {word}", shown.shown());
+        self.say(OutputKind::Permission, content, Some(data), Some(raw), told);
+        told.push(written(&json!({"jsonrpc": "2.0", "id": id, "result": {"outcome": outcome}})));
+    }
+}
+
+/// The narrowest answer that lets the agent go on: this once, before always.
+fn allowing(params: &Value) -> Option<Value> {
+    let options = params.get("options").and_then(Value::as_array)?;
+    let of = |kind: &str| options.iter().find(|option| text(option, "kind") == kind);
+    of("allow_once").or_else(|| of("allow_always"))?.get("optionId").cloned()
+}
+
+fn outcome(stop_reason: &str) -> Outcome {
+    match stop_reason {
+        "end_turn" => Outcome::Success,
+        "cancelled" => Outcome::Interrupted,
+        "max_tokens" | "max_turn_requests" => Outcome::Limit,
+        _ => Outcome::Error,
+    }
+}
+
+/// Tokens of the turn, under the names that other agents' entries have too.
+fn tokens(usage: Option<&Value>, data: &mut Map<String, Value>) {
+    for (theirs, ours) in [
+        ("inputTokens", "input_tokens"),
+        ("outputTokens", "output_tokens"),
+        ("cachedReadTokens", "cache_read_input_tokens"),
+        ("cachedWriteTokens", "cache_creation_input_tokens"),
+    ] {
+        if let Some(count) = usage.and_then(|usage| usage.get(theirs)).filter(|n| n.is_number()) {
+            data.insert(ours.to_owned(), count.clone());
+        }
+    }
+}
