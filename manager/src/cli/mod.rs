@@ -64,7 +64,7 @@ enum Verb {
 
 #[derive(Args)]
 struct RunArguments {
-    /// CLAUDE, or CUSTOM with --agent-command
+    /// CLAUDE, CODEX, FACTORY, GEMINI, OPENCODE, or CUSTOM with --agent-command
     #[arg(long)]
     agent: String,
     /// What the image is to hold besides the agent: GIT, CURL, … (again for more)
