@@ -158,6 +158,18 @@ fn turns_of_codex_are_told_as_they_were() {
 }
 
 #[test]
+fn turns_of_gemini_are_told_as_they_were() {
+    let (words, told) = play("gemini-tool", Some("gemini-2.5-pro"));
+    let wanted = "ready message tool_call tool_result message success. error. \
+                  message success.";
+    assert_eq!(words, wanted);
+    assert!(
+        said(&told, OutputKind::ToolResult)[0].content.contains("Blocked: command substitution")
+    );
+    assert!(ends(&told)[1].text.contains("out of order"), "{}", ends(&told)[1].text);
+}
+
+#[test]
 fn an_end_tells_cost_tokens_and_the_final_text() {
     let (_, told) = play("opencode-tool", SONNET);
     let ends = ends(&told);
