@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 use worker_protocol::command::{DryRun, Force};
 use worker_protocol::create::Restart;
-use worker_protocol::{Command, Create, ErrorKind, Problem, Status, WorkerId};
+use worker_protocol::{AgentProtocol, Command, Create, ErrorKind, Problem, Status, WorkerId};
 
 use crate::image::Catalogue;
 use crate::world::World;
@@ -124,6 +124,14 @@ fn decide_delete(world: &World, question: &Question<'_>, id: WorkerId, force: Fo
 fn admit(create: &Create, catalogue: &Catalogue) -> Result<(), Problem> {
     let agent = catalogue.agent(create.agent_type)?;
     catalogue.check_modules(agent, &create.modules)?;
+    if create.protocol.unwrap_or(agent.head.protocol) == AgentProtocol::Acp {
+        if !create.allowed_commands.is_empty() {
+            return Err(not_yet("`allowed_commands` over ACP", "CLAUDE, FACTORY"));
+        }
+        if !create.mcp.is_empty() {
+            return Err(not_yet("`mcp` over ACP", "CLAUDE"));
+        }
+    }
     let limits = ["memory", "cpus", "pids", "turn_timeout"];
     if let Some(name) = create.limits.given().into_iter().find(|name| !limits.contains(name)) {
         return Err(not_yet(&format!("`limits.{name}`"), &limits.join(", ")));

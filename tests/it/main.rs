@@ -9,6 +9,7 @@ mod bad_input;
 mod build;
 mod build_faults;
 mod claude;
+mod codex;
 mod docker_module;
 mod factory;
 mod headless;

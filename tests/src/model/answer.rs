@@ -7,6 +7,7 @@ use super::conversation::{Conversation, MessagesRequest};
 use super::directives::{DirectiveError, plan_in};
 use super::plan::{Act, Step};
 use super::script::Script;
+use super::{gemini, responses};
 
 /// How much of a prompt is said back where there is no plan for it.
 const ECHO_LIMIT: usize = 200;
@@ -37,8 +38,15 @@ impl Answer {
 
 /// The answer to a request. `id` differs from request to request.
 pub fn answer(script: &Script, method: &str, path: &str, body: &[u8], id: &str) -> Answer {
+    if let (Some(stream), "POST") = (gemini::asks(path), method) {
+        let read = |body: &Value| gemini::as_messages(path, body, stream);
+        return Dialect::Gemini.answer(script, body, read, id);
+    }
     match (method, path) {
-        ("POST", "/v1/messages") => messages(script, body, id),
+        ("POST", "/v1/messages") => Dialect::Messages.answer(script, body, Value::clone, id),
+        ("POST", "/v1/responses") => {
+            Dialect::Responses.answer(script, body, responses::as_messages, id)
+        }
         ("POST", "/v1/messages/count_tokens") => {
             Answer::json(200, json!({"input_tokens": compose::tokens(body.len())}))
         }
@@ -48,31 +56,75 @@ pub fn answer(script: &Script, method: &str, path: &str, body: &[u8], id: &str) 
     }
 }
 
-fn messages(script: &Script, body: &[u8], id: &str) -> Answer {
-    let request: MessagesRequest = match serde_json::from_slice(body) {
-        Ok(request) => request,
-        Err(error) => return Answer::error(400, "invalid_request_error", &error.to_string()),
-    };
-    let conversation = request.conversation();
-    let step = match step(script, &request, &conversation) {
-        Ok(step) => step,
-        Err(error) => return Answer::error(400, "invalid_request_error", &error.to_string()),
-    };
-    if let Some(error) = error_instead(&step, request.stream) {
-        return error;
+/// The API that an agent speaks.
+#[derive(Clone, Copy)]
+enum Dialect {
+    Messages,
+    Responses,
+    Gemini,
+}
+
+impl Dialect {
+    /// The answer to a request, which `read` turns into one of the Messages API.
+    fn answer(
+        self,
+        script: &Script,
+        body: &[u8],
+        read: impl FnOnce(&Value) -> Value,
+        id: &str,
+    ) -> Answer {
+        let request = serde_json::from_slice(body)
+            .and_then(|body| serde_json::from_value::<MessagesRequest>(read(&body)));
+        let request = match request {
+            Ok(request) => request,
+            Err(error) => return self.refusal(&error.to_string()),
+        };
+        let conversation = request.conversation();
+        let step = match step(script, &request, &conversation) {
+            Ok(step) => step,
+            Err(error) => return self.refusal(&error.to_string()),
+        };
+        if let Some(error) = self.error_instead(&step, request.stream) {
+            return error;
+        }
+        let setting = Setting {
+            id,
+            model: &request.model,
+            request_bytes: body.len(),
+            result: conversation.result.as_deref(),
+        };
+        let beats = match (self, request.stream) {
+            (Self::Messages, true) => compose::stream(&step, &setting),
+            (Self::Messages, false) => compose::whole(&step, &setting),
+            (Self::Responses, _) => responses::stream(&step, &setting),
+            (Self::Gemini, true) => gemini::stream(&step, &setting),
+            (Self::Gemini, false) => gemini::whole(&step, &setting),
+        };
+        let content_type =
+            if request.stream { "text/event-stream; charset=utf-8" } else { "application/json" };
+        Answer { status: 200, content_type, beats }
     }
-    let setting = Setting {
-        id,
-        model: &request.model,
-        request_bytes: body.len(),
-        result: conversation.result.as_deref(),
-    };
-    if request.stream {
-        let beats = compose::stream(&step, &setting);
-        Answer { status: 200, content_type: "text/event-stream; charset=utf-8", beats }
-    } else {
-        let beats = compose::whole(&step, &setting);
-        Answer { status: 200, content_type: "application/json", beats }
+
+    fn refusal(self, message: &str) -> Answer {
+        self.error(400, "invalid_request_error", message)
+    }
+
+    fn error(self, status: u16, kind: &str, message: &str) -> Answer {
+        match self {
+            Self::Messages => Answer::error(status, kind, message),
+            Self::Responses => Answer::json(status, responses::error_body(kind, message)),
+            Self::Gemini => Answer::json(status, gemini::error_body(status, kind, message)),
+        }
+    }
+
+    /// The error that takes the answer's place: a stream can begin and fail later, a whole message
+    /// cannot.
+    fn error_instead(self, step: &Step, stream: bool) -> Option<Answer> {
+        let reach = if stream { 1 } else { step.len() };
+        step.iter().take(reach).find_map(|act| match act {
+            Act::Error { status, kind, message } => Some(self.error(*status, kind, message)),
+            _ => None,
+        })
     }
 }
 
@@ -92,16 +144,6 @@ fn step(
         return Ok(plan.step(conversation.answers));
     }
     Ok(vec![Act::Say(format!("You said: {}", head(prompt, ECHO_LIMIT)))])
-}
-
-/// The error that takes the answer's place: a stream can begin and fail later, a whole message
-/// cannot.
-fn error_instead(step: &Step, stream: bool) -> Option<Answer> {
-    let reach = if stream { 1 } else { step.len() };
-    step.iter().take(reach).find_map(|act| match act {
-        Act::Error { status, kind, message } => Some(Answer::error(*status, kind, message)),
-        _ => None,
-    })
 }
 
 #[cfg(test)]

@@ -108,7 +108,8 @@ fn ended(mut beats: Vec<Beat>, last: Beat) -> Vec<Beat> {
     beats
 }
 
-fn pause(seconds: Option<u64>) -> Beat {
+/// A pause of so many seconds.
+pub fn pause(seconds: Option<u64>) -> Beat {
     Beat::Pause(seconds.map(Duration::from_secs))
 }
 
@@ -171,7 +172,8 @@ fn with_tool_id(mut block: Value, setting: &Setting<'_>, index: usize) -> Value 
     block
 }
 
-fn quote(result: Option<&str>) -> &str {
+/// What the latest tool call answered, as far as it is quoted.
+pub fn quote(result: Option<&str>) -> &str {
     let result = result.map(str::trim).filter(|result| !result.is_empty());
     result.map_or("(no tool has answered)", |result| head(result, QUOTE_LIMIT))
 }

@@ -1,4 +1,5 @@
-//! The scripted model: a small server that speaks Anthropic's Messages API and plays what the
+//! The scripted model: a small server that speaks Anthropic's Messages API, OpenAI's Responses
+//! API and Google's Gemini API, and plays what the
 //! prompt or a script file says, so that a real agent can be driven without a real model.
 //!
 //! It keeps no conversation. Every request carries the whole conversation; the prompt in it
@@ -21,7 +22,9 @@ pub mod answer;
 pub mod compose;
 pub mod conversation;
 pub mod directives;
+pub mod gemini;
 pub mod plan;
+pub mod responses;
 pub mod script;
 pub mod server;
 #[cfg(test)]

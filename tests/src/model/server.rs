@@ -62,7 +62,7 @@ impl SeenRequest {
     /// Whether an agent asked this while at work, and not for a title or a number of tokens.
     pub fn is_work(&self) -> bool {
         let tools = self.body["tools"].as_array();
-        self.path == "/v1/messages" && tools.is_some_and(|tools| !tools.is_empty())
+        self.path != "/v1/messages/count_tokens" && tools.is_some_and(|tools| !tools.is_empty())
     }
 }
 
@@ -213,5 +213,9 @@ fn broken() -> io::Error {
 }
 
 fn event_frame(event: &Value) -> String {
-    format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or("message"))
+    // Google's API gives its events no names.
+    match event["type"].as_str() {
+        Some(name) => format!("event: {name}\ndata: {event}\n\n"),
+        None => format!("data: {event}\n\n"),
+    }
 }

@@ -6,6 +6,8 @@ use super::message::text;
 
 /// Calls whose result has not come; more than an agent has at one time.
 pub(super) const CALLS_KEPT: usize = 256;
+/// A tool that floods has the beginning in its result.
+const PRINTED_BYTES: usize = 1 << 20;
 /// Characters of a tool's input that are shown to people; all of it is in `data`.
 const SHOWN: usize = 200;
 
@@ -19,6 +21,8 @@ pub(super) struct Call {
     status: String,
     content: Vec<Value>,
     output: Value,
+    /// What a terminal of the agent's own printed, piece by piece.
+    printed: String,
 }
 
 impl Call {
@@ -38,6 +42,13 @@ impl Call {
         }
         if let Some(content) = update.get("content").and_then(Value::as_array) {
             self.content.clone_from(content);
+        }
+        // Codex tells its terminal's output so, and nowhere else.
+        if let Some(piece) =
+            update.pointer("/_meta/terminal_output_delta/data").and_then(Value::as_str)
+            && self.printed.len() < PRINTED_BYTES
+        {
+            self.printed.push_str(piece);
         }
         self
     }
@@ -75,7 +86,11 @@ impl Call {
 
     /// What came out of it, as text.
     pub(super) fn result(&self) -> String {
-        if self.content.is_empty() { of_output(&self.output) } else { of_content(&self.content) }
+        match (&self.printed[..], &self.content[..]) {
+            ("", []) => of_output(&self.output),
+            ("", content) => of_content(content),
+            (printed, _) => printed.to_owned(),
+        }
     }
 }
 

@@ -145,6 +145,31 @@ fn turns_of_opencode_are_told_as_they_were() {
 }
 
 #[test]
+fn turns_of_codex_are_told_as_they_were() {
+    let (words, told) = play("codex-tool", None);
+    let wanted = "ready message message tool_call tool_result usage usage message success. \
+                  message message error. message usage message success.";
+    assert_eq!(words, wanted);
+    let result = said(&told, OutputKind::ToolResult)[0];
+    assert_eq!(result.content, "from-42\n");
+    assert!(ends(&told)[1].text.contains("out of order"), "{}", ends(&told)[1].text);
+    let (words, _) = play("codex-interrupt", None);
+    assert_eq!(words, "ready message tool_call usage interrupted. message usage message success.");
+}
+
+#[test]
+fn turns_of_gemini_are_told_as_they_were() {
+    let (words, told) = play("gemini-tool", Some("gemini-2.5-pro"));
+    let wanted = "ready message tool_call tool_result message success. error. \
+                  message success.";
+    assert_eq!(words, wanted);
+    assert!(
+        said(&told, OutputKind::ToolResult)[0].content.contains("Blocked: command substitution")
+    );
+    assert!(ends(&told)[1].text.contains("out of order"), "{}", ends(&told)[1].text);
+}
+
+#[test]
 fn an_end_tells_cost_tokens_and_the_final_text() {
     let (_, told) = play("opencode-tool", SONNET);
     let ends = ends(&told);

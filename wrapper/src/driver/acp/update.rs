@@ -39,11 +39,13 @@ impl Acp {
             "tool_call" | "tool_call_update" => self.tool(name, &update, raw, told),
             "usage_update" => self.usage(&update, raw, told),
             _ => {
+                // Codex says so before it says why, and then answers as if all were well.
                 let status = update.pointer("/_meta/codex/threadStatus/type");
                 if let (Some("systemError"), Some(turn)) =
                     (status.and_then(Value::as_str), &mut self.turn)
                 {
                     turn.failed = true;
+                    self.end_text(told);
                 }
                 self.unnamed(&format!("session/update {name}"), raw, told);
             }

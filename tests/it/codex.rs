@@ -1,0 +1,65 @@
+//! Codex in a worker: real program and adapter, scripted model.
+
+use serde_json::json;
+use worker_tests::harness::{Entry, Installation, Worker, assert_numbered};
+
+fn codex<'a>(it: &'a Installation, fields: &[(&str, &str)]) -> Worker<'a> {
+    let provider = json!({"name": "scripted", "base_url": format!("{}/v1", it.model_url()),
+        "wire_api": "responses", "env_key": "OPENAI_API_KEY"});
+    let config = json!({"model": "scripted", "model_provider": "scripted",
+        "model_providers": {"scripted": provider}});
+    let env = json!({"OPENAI_API_KEY": "scripted-key", "CODEX_CONFIG": config.to_string()});
+    it.worker(&[&[("agent_type", "CODEX"), ("env", &env.to_string())], fields].concat())
+}
+
+fn of_turn<'a>(output: &'a [Entry], turn: &str, kind: &str) -> Vec<&'a Entry> {
+    output.iter().filter(|e| e.get("turn") == turn && e.kind() == kind).collect()
+}
+
+#[test]
+fn a_tool_call_its_result_and_a_second_turn_in_the_same_session() {
+    let it = Installation::start();
+    let tool = r#"@model say Looking.
+@model tool exec_command {"cmd": "echo from-$((40+2)) | tee made"}
+@model then
+@model quote"#;
+    let worker = codex(&it, &[("prompt", tool)]);
+    let first = worker.first_prompt();
+    let end = worker.turn_end(&first);
+    let output = worker.output();
+
+    assert_eq!(end.data()["outcome"], "success", "{end:?}");
+    assert!(end.content().contains("from-42"), "{end:?}");
+    assert!(end.data()["input_tokens"].as_u64() > Some(0), "{end:?}");
+    assert!(of_turn(&output, &first, "message").iter().any(|e| e.content() == "Looking."));
+    let [call] = of_turn(&output, &first, "tool_call")[..] else { panic!("{output:?}") };
+    assert!(call.content().starts_with("execute echo from-"), "{call:?}");
+    let [result] = of_turn(&output, &first, "tool_result")[..] else { panic!("{output:?}") };
+    assert_eq!(result.content().trim(), "from-42");
+    assert_eq!(result.data()["id"], call.data()["id"]);
+    assert_eq!(worker.root("cat /workspace/made").trim(), "from-42");
+
+    let second = worker.turn("@model say Second.");
+    assert_eq!((second.data()["outcome"].as_str(), second.content()), (Some("success"), "Second."));
+    assert_eq!(second.get("session_id"), end.get("session_id"));
+    let asked = it.asked_of_model().pop().expect("a request");
+    assert!(asked.mentions("Looking."), "the conversation goes on");
+    assert_numbered(&worker.output());
+}
+
+#[test]
+fn an_interrupt_ends_a_running_tool_and_an_error_of_the_model_its_turn() {
+    let it = Installation::start();
+    let worker = codex(&it, &[]);
+    let sleeps = "@model tool exec_command {\"cmd\": \"echo begun > begun; sleep 300\"}";
+    let turn = worker.prompt(sleeps);
+    it.soon("the tool", || (worker.root("cat /workspace/begun || true") == "begun").then_some(()));
+    worker.input(&[("type", "interrupt")]);
+    assert_eq!(worker.turn_end(&turn).data()["outcome"], "interrupted");
+
+    let end = worker.turn("@model error 400 invalid_request_error This model is out of order.");
+    assert_eq!(end.data()["outcome"], "error", "{end:?}");
+    assert!(end.content().contains("out of order"), "{end:?}");
+    let end = worker.turn("@model say Back again.");
+    assert_eq!((end.data()["outcome"].as_str(), end.content()), (Some("success"), "Back again."));
+}
