@@ -1,8 +1,8 @@
 //! PID 1 of a worker: takes prompts from Redis, drives the agent, and writes what the agent says.
 //!
 //! Reading order: [`boot`] is what the manager tells; [`bridge`] owns the state and decides;
-//! [`driver`] speaks the agent's protocol; [`agent`], [`terminal`] and [`reaper`] are its process, [`frame`] and
-//! [`mask`] its lines; [`downlink`] reads from Redis, [`uplink`] writes to it, by way of
+//! [`driver`] speaks the agent's protocol; [`agent`], [`terminal`] and [`reaper`] are its process,
+//! [`pipes`] what goes in and out, [`frame`] and [`mask`] its lines; [`downlink`] reads from Redis, [`uplink`] writes to it, by way of
 //! [`connection`]; [`worker`] runs all of it.
 
 pub mod agent;
@@ -14,6 +14,7 @@ pub mod driver;
 pub mod frame;
 pub mod mask;
 pub mod memory;
+mod pipes;
 #[cfg(test)]
 mod random;
 pub mod reaper;

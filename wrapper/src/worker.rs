@@ -2,11 +2,10 @@
 
 use jiff::Timestamp;
 use nix::sys::signal::Signal;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -19,9 +18,10 @@ use crate::bridge::{Bridge, Effect, Event, LAST_WORDS_IN_HASTE, Now};
 use crate::connection::Redis;
 use crate::downlink::Downlink;
 use crate::driver::{self, Process, RunEnd, Start};
-use crate::frame::{Framer, Line};
+use crate::frame::Framer;
 use crate::mask::Masks;
 use crate::memory;
+use crate::pipes::{Lines, watch, write};
 use crate::reaper::{self, Ends, Reaper};
 use crate::terminal::Terminal;
 use crate::uplink::{self, Uplink};
@@ -30,7 +30,6 @@ use crate::uplink::{self, Uplink};
 const QUEUE: usize = 256;
 /// Control and D, as a terminal knows it.
 const END_OF_INPUT: &[u8] = b"\x04";
-const READ_BYTES: usize = 64 << 10;
 /// The pipes of a turn's process are closed by then: everybody who could hold them was killed.
 const PIPES_WITHIN: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(500);
@@ -330,74 +329,5 @@ impl Worker {
             }
         }
         None
-    }
-}
-
-/// What comes from a terminal, as it comes. Its end is an error: the last program has closed it.
-async fn watch(mut terminal: pipe::Receiver, events: mpsc::Sender<Event>) {
-    let mut buffer = vec![0; READ_BYTES];
-    loop {
-        let drawn = match terminal.read(&mut buffer).await {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Ok(0) | Err(_) => return,
-            Ok(read) => buffer[..read].to_vec(),
-        };
-        if events.send(Event::Drew(drawn)).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Writes to the agent's stdin; closes it when nobody is left to send.
-async fn write(
-    mut stdin: pipe::Sender,
-    mut queue: mpsc::UnboundedReceiver<Vec<u8>>,
-    events: mpsc::Sender<Event>,
-) {
-    while let Some(bytes) = queue.recv().await {
-        let event = match stdin.write_all(&bytes).await {
-            Ok(()) => Event::Written,
-            Err(_) => Event::StdinClosed,
-        };
-        let closed = matches!(event, Event::StdinClosed);
-        if events.send(event).await.is_err() || closed {
-            return;
-        }
-    }
-}
-
-/// One of the agent's pipes, line by line.
-struct Lines {
-    framer: Framer,
-    masks: Arc<Masks>,
-    uplink: Uplink,
-    events: mpsc::Sender<Event>,
-}
-
-impl Lines {
-    /// Reads to the end.
-    async fn read(mut self, mut pipe: impl AsyncRead + Unpin, event: fn(Line) -> Event) {
-        let mut buffer = vec![0; READ_BYTES];
-        loop {
-            self.uplink.room().await;
-            let lines = match pipe.read(&mut buffer).await {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Ok(0) | Err(_) => break,
-                Ok(read) => self.framer.feed(&buffer[..read]),
-            };
-            if self.pass_on(lines, event).await.is_err() {
-                return;
-            }
-        }
-        let last = self.framer.finish().into_iter().collect();
-        let _ = self.pass_on(last, event).await;
-    }
-
-    async fn pass_on(&self, lines: Vec<Line>, event: fn(Line) -> Event) -> Result<(), ()> {
-        for mut line in lines {
-            self.masks.line(&mut line);
-            self.events.send(event(line)).await.map_err(drop)?;
-        }
-        Ok(())
     }
 }
