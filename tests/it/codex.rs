@@ -1,7 +1,7 @@
 //! Codex in a worker: real program and adapter, scripted model.
 
 use serde_json::json;
-use worker_tests::harness::{Entry, Installation, Worker, assert_numbered};
+use worker_tests::harness::{Installation, Worker, assert_numbered, of_turn};
 
 fn codex<'a>(it: &'a Installation, fields: &[(&str, &str)]) -> Worker<'a> {
     let provider = json!({"name": "scripted", "base_url": format!("{}/v1", it.model_url()),
@@ -10,10 +10,6 @@ fn codex<'a>(it: &'a Installation, fields: &[(&str, &str)]) -> Worker<'a> {
         "model_providers": {"scripted": provider}});
     let env = json!({"OPENAI_API_KEY": "scripted-key", "CODEX_CONFIG": config.to_string()});
     it.worker(&[&[("agent_type", "CODEX"), ("env", &env.to_string())], fields].concat())
-}
-
-fn of_turn<'a>(output: &'a [Entry], turn: &str, kind: &str) -> Vec<&'a Entry> {
-    output.iter().filter(|e| e.get("turn") == turn && e.kind() == kind).collect()
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! OpenCode in a worker: real program, scripted model.
 
-use worker_tests::harness::{Entry, Installation, Worker, assert_numbered};
+use worker_tests::harness::{Installation, Worker, assert_numbered, of_turn};
 
 const TOOL: &str = r#"@model think Hm.
 @model say Looking.
@@ -15,10 +15,6 @@ fn opencode<'a>(it: &'a Installation, fields: &[(&str, &str)]) -> Worker<'a> {
     let env = serde_json::json!({"ANTHROPIC_BASE_URL": format!("{}/v1", it.model_url())});
     let usual = [("agent_type", "OPENCODE"), ("env", &env.to_string())];
     it.worker(&[&usual, fields].concat())
-}
-
-fn of_turn<'a>(output: &'a [Entry], turn: &str, kind: &str) -> Vec<&'a Entry> {
-    output.iter().filter(|e| e.get("turn") == turn && e.kind() == kind).collect()
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub(super) fn due(world: &mut World, cause: Cause, dry_run: DryRun, effects: &mu
         }
         world.sweeps.for_disk_at = Some(effects.now);
     }
-    world.sweeps.waiting.push_back(Sweep::new(cause, dry_run, effects.now));
+    world.sweeps.waiting.push_back(Sweep::new(cause, dry_run));
     begin(world, effects);
 }
 

@@ -47,8 +47,6 @@ pub struct Sweep {
     pub cause: Cause,
     /// Whether it only tells what it would do.
     pub dry_run: DryRun,
-    /// Since when.
-    pub since: Timestamp,
     /// The image that is being removed.
     pub removing: Option<ImageHash>,
     /// Those that are still to go.
@@ -64,11 +62,10 @@ pub struct Sweep {
 impl Sweep {
     /// One that was asked for.
     #[must_use]
-    pub fn new(cause: Cause, dry_run: DryRun, now: Timestamp) -> Self {
+    pub fn new(cause: Cause, dry_run: DryRun) -> Self {
         Self {
             cause,
             dry_run,
-            since: now,
             removing: None,
             left: VecDeque::new(),
             done: Vec::new(),

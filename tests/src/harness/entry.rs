@@ -43,3 +43,8 @@ impl Entry {
         serde_json::from_str(self.get("data")).unwrap_or_default()
     }
 }
+
+/// Entries of one type that belong to a turn.
+pub fn of_turn<'a>(output: &'a [Entry], turn: &str, kind: &str) -> Vec<&'a Entry> {
+    output.iter().filter(|entry| entry.get("turn") == turn && entry.kind() == kind).collect()
+}

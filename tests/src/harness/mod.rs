@@ -2,9 +2,10 @@
 //!
 //! [`Installation`] is one `worker-manager serve` under a random namespace, with a scripted model
 //! beside it; dropping it takes away all that the namespace has on the engine and in Redis, also
-//! when the test failed. A [`PrivateEngine`] is for tests that break the engine. [`Worker`] is one worker as a client sees it. Everything is asked of Redis
-//! with the commands that `redis-cli` would send, and of the engine by its own command line, so
-//! that nothing of the programs under test judges itself.
+//! when the test failed. A [`PrivateEngine`] is for tests that break the engine. [`Worker`] is one
+//! worker as a client sees it. Everything is asked of Redis with the commands that `redis-cli`
+//! would send, and of the engine by its own command line, so that nothing of the programs under
+//! test judges itself.
 
 mod database;
 mod engine;
@@ -22,7 +23,7 @@ mod worker;
 
 pub use database::Redis;
 pub use engine::{Engine, docker};
-pub use entry::Entry;
+pub use entry::{Entry, of_turn};
 pub use environment::Environment;
 pub use installation::{Installation, Options};
 pub use manager::{Finished, Program};
