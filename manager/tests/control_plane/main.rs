@@ -196,7 +196,9 @@ async fn a_status_that_is_asked_for_under_one_name_is_answered_each_time() {
     let status = [("command", "status"), ("worker_id", id), ("request_id", "s1")];
     let (first, second) = tokio::join!(stage.ask(&status), stage.ask(&status));
     assert_eq!((&first["status"], &second["status"]), (&json!("RUNNING"), &json!("RUNNING")));
-    assert_eq!(stage.ask(&status).await, first);
+    // Whichever of the two was taken first is what the request is remembered by.
+    let third = stage.ask(&status).await;
+    assert!(third == first || third == second, "{third} is neither {first} nor {second}");
     assert_eq!(stage.replies_to("s1").await, 3);
     manager.stop().await;
 }
