@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::rfc3339;
@@ -184,20 +185,20 @@ impl Output {
 
     /// The fields of the stream entry. `seq` counts from 1 without holes.
     #[must_use]
-    pub fn to_entry(&self, seq: u64, at: Timestamp) -> Vec<(&'static str, String)> {
+    pub fn into_entry(self, seq: u64, at: Timestamp) -> Vec<(&'static str, Cow<'static, str>)> {
         let mut fields = vec![
-            ("type", self.kind.as_str().to_owned()),
-            ("content", self.content.clone()),
-            ("timestamp", rfc3339(at)),
-            ("seq", seq.to_string()),
-            ("source", self.source.as_str().to_owned()),
+            ("type", self.kind.as_str().into()),
+            ("content", self.content.into()),
+            ("timestamp", rfc3339(at).into()),
+            ("seq", seq.to_string().into()),
+            ("source", self.source.as_str().into()),
         ];
         let optional = [
-            ("turn", self.turn.clone()),
-            ("session_id", self.session_id.clone()),
-            ("data", self.data.as_ref().map(Value::to_string)),
-            ("raw", self.raw.clone()),
-            ("truncated", self.truncated.then(|| "true".to_owned())),
+            ("turn", self.turn.map(Cow::Owned)),
+            ("session_id", self.session_id.map(Cow::Owned)),
+            ("data", self.data.map(|data| Cow::Owned(data.to_string()))),
+            ("raw", self.raw.map(Cow::Owned)),
+            ("truncated", self.truncated.then_some(Cow::Borrowed("true"))),
         ];
         fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
         fields
@@ -232,9 +233,9 @@ mod tests {
             .with_data(json!({"tool": "Bash", "input": {"command": "ls"}}));
         output.turn = Some("7-0".to_owned());
         output.truncated = true;
-        let entry = output.to_entry(3, Timestamp::UNIX_EPOCH);
-        assert!(entry.contains(&("seq", "3".to_owned())));
-        let fields = entry.into_iter().map(|(n, v)| (n.to_owned(), v)).collect();
+        let entry = output.clone().into_entry(3, Timestamp::UNIX_EPOCH);
+        assert!(entry.contains(&("seq", "3".into())));
+        let fields = entry.into_iter().map(|(n, v)| (n.to_owned(), v.into_owned())).collect();
         assert_eq!(Output::from_entry(&fields), Some(output));
     }
 

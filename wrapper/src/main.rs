@@ -6,6 +6,11 @@ use std::process::ExitCode;
 use worker_protocol::boot::BOOT_PATH;
 use worker_wrapper::{boot, chain, log, worker};
 
+/// See `docs/decisions/0011-speed-of-the-wrapper.md`.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 /// The boot document is missing or wrong: EX_CONFIG of sysexits.h.
 const CONFIG: u8 = 78;
 

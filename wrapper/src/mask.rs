@@ -4,6 +4,7 @@
 //! replaced. A whole line of the agent is masked before anything is made of it, and each entry once
 //! more, since a JSON text has by then become plain text.
 
+use aho_corasick::AhoCorasick;
 use memchr::memmem::Finder;
 use serde_json::Value;
 use std::ops::Range;
@@ -20,6 +21,8 @@ const SHORTEST_HEAD: usize = 4;
 #[derive(Default)]
 pub struct Masks {
     patterns: Vec<Pattern>,
+    /// Tells of most texts, in one look, that there is nothing to hide. None: each is looked through.
+    any: Option<AhoCorasick>,
 }
 
 struct Pattern {
@@ -46,7 +49,9 @@ impl Masks {
             let finder = Finder::new(text.as_bytes()).into_owned();
             Pattern { text, finder, mark }
         };
-        Self { patterns: secrets.into_forms().into_iter().map(pattern).collect() }
+        let patterns: Vec<_> = secrets.into_forms().into_iter().map(pattern).collect();
+        let any = AhoCorasick::new(patterns.iter().map(|pattern| &pattern.text)).ok();
+        Self { patterns, any }
     }
 
     /// Masks a line before anything is made of it, so that no part of a secret is cut off and kept.
@@ -105,8 +110,11 @@ impl Masks {
 
     /// Every place of every secret, also where they overlap.
     fn find(&self, text: &str) -> Vec<Found> {
-        let bytes = text.as_bytes();
         let mut all = Vec::new();
+        if self.any.as_ref().is_some_and(|any| !any.is_match(text)) {
+            return all;
+        }
+        let bytes = text.as_bytes();
         for (pattern, Pattern { text, finder, .. }) in self.patterns.iter().enumerate() {
             let mut from = 0;
             while let Some(at) = bytes.get(from..).and_then(|rest| finder.find(rest)) {

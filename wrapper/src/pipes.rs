@@ -12,6 +12,8 @@ use crate::mask::Masks;
 use crate::uplink::Uplink;
 
 const READ_BYTES: usize = 64 << 10;
+/// Of an event: a read may hold tens of thousands of empty lines, and each becomes an entry.
+const LINES_AT_ONCE: usize = 512;
 
 /// What comes from a terminal, as it comes. Its end is an error: the last program has closed it.
 pub(crate) async fn watch(mut terminal: pipe::Receiver, events: mpsc::Sender<Event>) {
@@ -56,7 +58,11 @@ pub(crate) struct Lines {
 
 impl Lines {
     /// Reads to the end.
-    pub(crate) async fn read(mut self, mut pipe: impl AsyncRead + Unpin, event: fn(Line) -> Event) {
+    pub(crate) async fn read(
+        mut self,
+        mut pipe: impl AsyncRead + Unpin,
+        event: fn(Vec<Line>) -> Event,
+    ) {
         let mut buffer = vec![0; READ_BYTES];
         loop {
             self.uplink.room().await;
@@ -73,10 +79,12 @@ impl Lines {
         let _ = self.pass_on(last, event).await;
     }
 
-    async fn pass_on(&self, lines: Vec<Line>, event: fn(Line) -> Event) -> Result<(), ()> {
-        for mut line in lines {
-            self.masks.line(&mut line);
-            self.events.send(event(line)).await.map_err(drop)?;
+    async fn pass_on(&self, mut lines: Vec<Line>, event: fn(Vec<Line>) -> Event) -> Result<(), ()> {
+        while !lines.is_empty() {
+            let rest = lines.split_off(lines.len().min(LINES_AT_ONCE));
+            lines.iter_mut().for_each(|line| self.masks.line(line));
+            self.events.send(event(lines)).await.map_err(drop)?;
+            lines = rest;
         }
         Ok(())
     }

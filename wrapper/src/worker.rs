@@ -26,8 +26,9 @@ use crate::reaper::{self, Ends, Reaper};
 use crate::terminal::Terminal;
 use crate::uplink::{self, Uplink};
 
-/// Events that wait. The readers of the agent's pipes wait when it is full.
-const QUEUE: usize = 256;
+/// Events that wait. The readers of the agent's pipes wait when it is full; each of theirs holds
+/// the lines of a read.
+const QUEUE: usize = 16;
 /// Control and D, as a terminal knows it.
 const END_OF_INPUT: &[u8] = b"\x04";
 /// The pipes of a turn's process are closed by then: everybody who could hold them was killed.

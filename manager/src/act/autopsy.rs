@@ -37,7 +37,7 @@ pub(super) async fn evidence(
     let tail = hands.store.tail(id).await?;
     if !tail.has_exit {
         let exit = exit_in_its_place(end);
-        hands.store.report_exit(id, tail.seq + 1, &exit, Timestamp::now()).await?;
+        hands.store.report_exit(id, tail.seq + 1, exit, Timestamp::now()).await?;
     }
     Ok(Evidence {
         exit_code: end.map(|end| end.code),

@@ -170,14 +170,14 @@ impl Store {
         &self,
         id: WorkerId,
         seq: u64,
-        exit: &Output,
+        exit: Output,
         now: jiff::Timestamp,
     ) -> Result<(), StoreError> {
         let mut connection = self.short().await?;
         let mut command = redis::cmd("XADD");
         command.arg(self.keys.output(id)).arg("*");
-        for (name, value) in exit.to_entry(seq, now) {
-            command.arg(name).arg(value);
+        for (name, value) in exit.into_entry(seq, now) {
+            command.arg(name).arg(&*value);
         }
         let _: String = command
             .query_async(&mut connection)
@@ -278,9 +278,9 @@ mod tests {
 
     fn entry(kind: OutputKind, text: &str, seq: u64) -> BTreeMap<String, String> {
         Output::new(kind, Source::Agent, text)
-            .to_entry(seq, jiff::Timestamp::UNIX_EPOCH)
+            .into_entry(seq, jiff::Timestamp::UNIX_EPOCH)
             .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
+            .map(|(name, value)| (name.to_owned(), value.into_owned()))
             .collect()
     }
 

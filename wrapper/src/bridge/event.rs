@@ -23,10 +23,10 @@ pub enum Delivery {
 
 /// Everything that can happen.
 pub enum Event {
-    /// The agent printed a line.
-    Said(Line),
-    /// The agent complained a line.
-    Complained(Line),
+    /// The agent printed lines.
+    Said(Vec<Line>),
+    /// The agent complained.
+    Complained(Vec<Line>),
     /// The agent drew on its terminal.
     Drew(Vec<u8>),
     /// Both of the agent's pipes are at their end.

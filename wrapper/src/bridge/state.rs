@@ -1,5 +1,6 @@
 //! State, and the event that changes it.
 
+use jiff::Timestamp;
 use nix::sys::signal::Signal;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -33,6 +34,8 @@ pub struct Bridge {
     pub(super) ending: Ending,
     pub(super) stderr: Stderr,
     pub(super) pulse: Pulse,
+    /// When something last went in or came out.
+    active_at: Option<Timestamp>,
     beaten: Option<Instant>,
 }
 
@@ -53,6 +56,7 @@ impl Bridge {
             ending: Ending::default(),
             stderr: Stderr::default(),
             pulse: Pulse::default(),
+            active_at: None,
             beaten: None,
         }
     }
@@ -76,8 +80,8 @@ impl Bridge {
     /// Handles one event.
     pub fn handle(&mut self, event: Event, now: Now) -> Vec<Effect> {
         match event {
-            Event::Said(line) => self.said(line, now),
-            Event::Complained(line) => self.complained(line, now),
+            Event::Said(lines) => self.said(lines, now),
+            Event::Complained(lines) => self.complained(lines, now),
             Event::Drew(bytes) => self.drew(&bytes, now),
             Event::PipesClosed => self.pipes_closed(now),
             Event::Written => self.written(now),
@@ -95,10 +99,12 @@ impl Bridge {
         std::mem::take(&mut self.effects)
     }
 
-    fn said(&mut self, line: Line, now: Now) {
+    fn said(&mut self, lines: Vec<Line>, now: Now) {
         self.active(now);
-        let mut told = Vec::new();
-        self.driver.line(line, &mut told);
+        let mut told = Vec::with_capacity(lines.len());
+        for line in lines {
+            self.driver.line(line, &mut told);
+        }
         self.carry_out(told, now);
     }
 
@@ -124,10 +130,12 @@ impl Bridge {
         self.time_passed(now);
     }
 
-    fn complained(&mut self, line: Line, now: Now) {
+    fn complained(&mut self, lines: Vec<Line>, now: Now) {
         self.active(now);
-        self.stderr.keep(&line.text);
-        self.say(printed(OutputKind::Stderr, line));
+        for line in lines {
+            self.stderr.keep(&line.text);
+            self.say(printed(OutputKind::Stderr, line));
+        }
     }
 
     /// Does what the driver wants.
@@ -187,11 +195,12 @@ impl Bridge {
 
     /// Something went in or came out.
     pub(super) fn active(&mut self, now: Now) {
-        self.pulse.last_activity_at = Some(rfc3339(now.at));
+        self.active_at = Some(now.at);
     }
 
     pub(super) fn beat(&mut self, now: Now) {
         self.beaten = Some(now.clock);
+        self.pulse.last_activity_at = self.active_at.map(rfc3339);
         self.pulse.turn = self.turn.as_ref().and_then(|turn| turn.id).map(|id| id.to_string());
         let pulse = serde_json::to_string(&self.pulse).unwrap_or_default();
         self.effects.push(Effect::Beat(pulse));

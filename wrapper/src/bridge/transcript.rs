@@ -129,9 +129,11 @@ impl Scene {
                 self.now.at += SignedDuration::from_secs(seconds.cast_signed());
                 Event::Tick
             }
-            "stdout" => Event::Said(whole(rest)),
-            "stderr" => Event::Complained(whole(rest)),
-            "ready" | "says" | "result" => Event::Said(whole(&claude(verb, rest).to_string())),
+            "stdout" => Event::Said(vec![whole(rest)]),
+            "stderr" => Event::Complained(vec![whole(rest)]),
+            "ready" | "says" | "result" => {
+                Event::Said(vec![whole(&claude(verb, rest).to_string())])
+            }
             "written" => Event::Written,
             "deaf" => Event::StdinClosed,
             "closed" => Event::PipesClosed,

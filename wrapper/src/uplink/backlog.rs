@@ -125,7 +125,7 @@ impl Backlog {
     }
 
     /// Adds an entry. Over the bound, the oldest go.
-    pub fn push(&mut self, output: &Output, at: Timestamp) {
+    pub fn push(&mut self, output: Output, at: Timestamp) {
         self.waiting.say(output, at);
     }
 

@@ -36,11 +36,11 @@ fn ids_grow_when_the_clock_stands_or_goes_back() {
     let mut backlog = Backlog::new(&in_memory(1 << 20));
     backlog.continue_after(7, StreamId { ms: 100, n: 3 });
     for text in ["a", "b"] {
-        backlog.push(&said(text), at(50));
+        backlog.push(said(text), at(50));
     }
     assert_eq!(shown(backlog.take(at(50))), ["8 100-4", "9 100-5"]);
     backlog.settle(&[Answer::Done, Answer::Done]);
-    backlog.push(&said("c"), at(101));
+    backlog.push(said("c"), at(101));
     assert_eq!(shown(backlog.take(at(101))), ["10 101-0"]);
 }
 
@@ -48,7 +48,7 @@ fn ids_grow_when_the_clock_stands_or_goes_back() {
 fn what_was_not_answered_is_sent_again_under_the_same_id_and_not_doubled() {
     let mut backlog = Backlog::new(&in_memory(1 << 20));
     for text in ["a", "b", "c"] {
-        backlog.push(&said(text), at(1));
+        backlog.push(said(text), at(1));
     }
     let first = shown(backlog.take(at(1)));
     backlog.unanswered();
@@ -60,7 +60,7 @@ fn what_was_not_answered_is_sent_again_under_the_same_id_and_not_doubled() {
 #[test]
 fn an_id_that_is_too_low_at_the_first_try_gets_a_new_one() {
     let mut backlog = Backlog::new(&in_memory(1 << 20));
-    backlog.push(&said("a"), at(1));
+    backlog.push(said("a"), at(1));
     backlog.take(at(1));
     assert_eq!(backlog.settle(&[Answer::IdTooLow]), Ids::Passed);
     backlog.continue_after(0, StreamId { ms: 9, n: 0 });
@@ -70,7 +70,7 @@ fn an_id_that_is_too_low_at_the_first_try_gets_a_new_one() {
 #[test]
 fn a_refused_entry_holds_back_the_acknowledgement() {
     let mut backlog = Backlog::new(&in_memory(1 << 20));
-    backlog.push(&said("a"), at(1));
+    backlog.push(said("a"), at(1));
     backlog.acknowledge("7-0".into(), StreamId { ms: 8, n: 0 });
     assert_eq!(backlog.take(at(1)).len(), 1);
     backlog.settle(&[Answer::Refused]);
@@ -84,7 +84,7 @@ fn a_refused_entry_holds_back_the_acknowledgement() {
 #[test]
 fn the_newest_pulse_goes_with_the_next_batch() {
     let mut backlog = Backlog::new(&in_memory(1 << 20));
-    backlog.push(&said("a"), at(1));
+    backlog.push(said("a"), at(1));
     backlog.beat("old".into());
     backlog.beat("new".into());
     assert_eq!(shown(backlog.take(at(1))), ["1 1-0", "pulse new"]);
@@ -92,14 +92,14 @@ fn the_newest_pulse_goes_with_the_next_batch() {
 
 #[test]
 fn over_the_bound_the_oldest_become_one_gap_with_exact_counts() {
-    let each = Entry::new(&said("0000"), at(0)).cost();
+    let each = Entry::new(said("0000"), at(0)).cost();
     let mut backlog = Backlog::new(&in_memory(each * 100));
     backlog.acknowledge("7-0".into(), StreamId::default());
     let mut end = said("0000");
     end.kind = OutputKind::TurnCompleted;
-    backlog.push(&end, at(0));
+    backlog.push(end, at(0));
     for n in 1..1000 {
-        backlog.push(&said(&format!("{n:04}")), at(n));
+        backlog.push(said(&format!("{n:04}")), at(n));
         assert!(backlog.queued_bytes() <= each * 100);
     }
     let mut entries = Vec::new();
@@ -155,7 +155,7 @@ fn what_waits_on_disk_comes_in_order_and_the_file_has_no_name() {
         let mut expected = Vec::new();
         for n in 0..1000 {
             let text = format!("{round} {n}");
-            backlog.push(&said(&text), at(n));
+            backlog.push(said(&text), at(n));
             expected.push(text);
             if n % 100 == 0 {
                 backlog.acknowledge(format!("{n}-0"), StreamId::default());
@@ -174,7 +174,7 @@ fn what_is_taken_from_the_disk_while_more_comes_stays_in_order() {
     let (mut pushed, mut got) = (0, Vec::new());
     while pushed < 20_000 {
         for _ in 0..(pushed % 700) + 1 {
-            backlog.push(&said(&format!("{pushed}")), at(pushed));
+            backlog.push(said(&format!("{pushed}")), at(pushed));
             pushed += 1;
         }
         let sent = backlog.take(at(0));
@@ -193,9 +193,9 @@ fn over_the_bound_of_the_disk_the_oldest_go_and_are_counted() {
     let mut end = said("the end");
     end.kind = OutputKind::TurnCompleted;
     for n in 0..10_000 {
-        backlog.push(&said(&format!("{n:05}")), at(n));
+        backlog.push(said(&format!("{n:05}")), at(n));
         if n == 1000 {
-            backlog.push(&end, at(n));
+            backlog.push(end.clone(), at(n));
             backlog.acknowledge("7-0".into(), StreamId::default());
         }
     }
@@ -216,10 +216,10 @@ fn an_entry_that_is_larger_than_the_spool_is_counted_too() {
     let folder = tempfile::tempdir().unwrap();
     let mut backlog = Backlog::new(&on_disk(&folder, 50_000));
     for n in 0..100 {
-        backlog.push(&said(&format!("{n:05}")), at(n));
+        backlog.push(said(&format!("{n:05}")), at(n));
     }
-    backlog.push(&said(&"x".repeat(60_000)), at(100));
-    backlog.push(&said("after"), at(101));
+    backlog.push(said(&"x".repeat(60_000)), at(100));
+    backlog.push(said("after"), at(101));
     let got = drain(&mut backlog);
     assert!(got[0].starts_with("101 entries (60500 bytes) were lost"), "{got:?}");
     assert_eq!(got[1..], ["after"]);
@@ -231,7 +231,7 @@ fn a_folder_that_cannot_be_made_is_said_once_and_memory_does() {
     std::fs::write(folder.path().join("spool"), "a file").unwrap();
     let mut backlog = Backlog::new(&on_disk(&folder, 1 << 20));
     for n in 0..100 {
-        backlog.push(&said(&format!("{n:05}")), at(n));
+        backlog.push(said(&format!("{n:05}")), at(n));
     }
     let got = drain(&mut backlog);
     let is_error = |text: &String| text.starts_with("output that waits for redis cannot be kept");

@@ -11,7 +11,7 @@ use worker_protocol::{Output, OutputKind};
 const ENTRY_OVERHEAD: usize = 256;
 
 /// Names and values of a stream entry.
-pub type Fields = Vec<(Cow<'static, str>, String)>;
+pub type Fields = Vec<(Cow<'static, str>, Cow<'static, str>)>;
 
 /// Something that waits for its turn.
 #[derive(Debug, PartialEq)]
@@ -38,18 +38,18 @@ pub(super) struct Facts {
 }
 
 impl Entry {
-    pub(super) fn new(output: &Output, at: Timestamp) -> Self {
-        let fields: Fields =
-            output.to_entry(0, at).into_iter().map(|(n, v)| (Cow::Borrowed(n), v)).collect();
+    pub(super) fn new(output: Output, at: Timestamp) -> Self {
+        let stays = matches!(output.kind, OutputKind::TurnCompleted | OutputKind::Exit);
+        let fields = output.into_entry(0, at).into_iter();
+        let fields: Fields = fields.map(|(name, value)| (name.into(), value)).collect();
         let is_text = |name: &str| matches!(name, "content" | "data" | "raw");
         let texts = fields.iter().filter(|(name, _)| is_text(name)).map(|(_, text)| text.len());
         let text_bytes = texts.sum::<usize>() as u64;
-        let stays = matches!(output.kind, OutputKind::TurnCompleted | OutputKind::Exit);
         Self { fields, facts: Facts { stays, text_bytes, at } }
     }
 
     /// One that is never left out.
-    pub(super) fn lasting(output: &Output, at: Timestamp) -> Self {
+    pub(super) fn lasting(output: Output, at: Timestamp) -> Self {
         let mut entry = Self::new(output, at);
         entry.facts.stays = true;
         entry
@@ -64,7 +64,7 @@ impl Entry {
     pub(super) fn numbered(mut self, seq: u64) -> Fields {
         for (name, value) in &mut self.fields {
             if name == "seq" {
-                *value = seq.to_string();
+                *value = seq.to_string().into();
             }
         }
         self.fields
@@ -232,7 +232,7 @@ pub(super) fn read_record(header: Header, mut bytes: &[u8]) -> Option<Item> {
     };
     let mut fields = Fields::new();
     while let Some(name) = texts.next() {
-        fields.push((Cow::Owned(name), texts.next()?));
+        fields.push((name.into(), texts.next()?.into()));
     }
     Some(Item::Entry(Entry { fields, facts }))
 }
@@ -251,8 +251,8 @@ mod tests {
         output.raw = Some(String::new());
         let end = Output::new(OutputKind::Exit, Source::Wrapper, "");
         let items = [
-            Item::Entry(Entry::new(&output, at)),
-            Item::Entry(Entry::new(&end, at)),
+            Item::Entry(Entry::new(output, at)),
+            Item::Entry(Entry::new(end, at)),
             Item::Ack { id: "7-0".into(), trim_below: StreamId { ms: 8, n: 1 } },
         ];
         for item in items {

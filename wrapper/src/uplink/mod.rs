@@ -9,7 +9,7 @@ mod waiting;
 
 use jiff::Timestamp;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{Pipeline, RedisError, Value};
+use redis::{Cmd, Pipeline, RedisError, Value};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -29,6 +29,10 @@ const ENOUGH: usize = 2 << 20;
 const STALLED: Duration = Duration::from_millis(500);
 /// Seconds after which a wrapper that no longer beats counts as gone.
 const PULSE_EXPIRY: u64 = 30;
+
+/// Of an `XADD`, beside its fields: command, key, `MAXLEN ~ <n>`, id; and bytes of all but the key.
+const XADD_ARGUMENTS: usize = 6;
+const XADD_BYTES: usize = 64;
 
 /// The side of the bridge: never waits.
 #[derive(Clone)]
@@ -58,7 +62,7 @@ impl Shared {
 impl Uplink {
     /// Adds an entry.
     pub fn say(&self, output: Output, at: Timestamp) {
-        self.shared.state().backlog.push(&output, at);
+        self.shared.state().backlog.push(output, at);
         self.shared.work.notify_one();
     }
 
@@ -214,16 +218,20 @@ impl Sender {
     }
 
     fn encode(&self, flights: &[Flight]) -> Pipeline {
-        let mut pipeline = redis::pipe();
+        let mut pipeline = Pipeline::with_capacity(flights.len());
         for flight in flights {
             match flight {
                 Flight::Entry { id, fields, .. } => {
                     let id = id.unwrap_or_default().to_string();
-                    pipeline.cmd("XADD").arg(&self.keys.output);
-                    pipeline.arg("MAXLEN").arg("~").arg(self.output_entries).arg(id);
+                    let bytes = fields.iter().map(|(name, value)| name.len() + value.len());
+                    let bytes = bytes.sum::<usize>() + XADD_BYTES + self.keys.output.len();
+                    let mut xadd = Cmd::with_capacity(XADD_ARGUMENTS + 2 * fields.len(), bytes);
+                    xadd.arg("XADD").arg(&self.keys.output);
+                    xadd.arg("MAXLEN").arg("~").arg(self.output_entries).arg(id);
                     for (name, value) in fields {
-                        pipeline.arg(&**name).arg(value);
+                        xadd.arg(&**name).arg(&**value);
                     }
+                    pipeline.add_command(xadd);
                 }
                 Flight::Ack { id, trim_below } => {
                     pipeline.cmd("XACK").arg(&self.keys.input).arg(INPUT_GROUP).arg(id);

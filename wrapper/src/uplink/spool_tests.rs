@@ -5,7 +5,7 @@ use worker_protocol::{Output, OutputKind, Source};
 
 fn said(text: &str) -> Item {
     let output = Output::new(OutputKind::Stdout, Source::Agent, text);
-    Item::Entry(Entry::new(&output, Timestamp::UNIX_EPOCH))
+    Item::Entry(Entry::new(output, Timestamp::UNIX_EPOCH))
 }
 
 fn append(spool: &mut Spool, item: &Item) -> io::Result<Append> {

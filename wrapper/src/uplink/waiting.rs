@@ -68,13 +68,13 @@ impl Waiting {
         }
     }
 
-    pub(super) fn say(&mut self, output: &Output, at: Timestamp) {
+    pub(super) fn say(&mut self, output: Output, at: Timestamp) {
         self.newest = at;
         self.keep(Item::Entry(Entry::new(output, at)));
         if let Trouble::Untold(text) = &self.trouble {
-            let error = Output::new(OutputKind::Error, Source::Wrapper, text);
+            let error = Output::new(OutputKind::Error, Source::Wrapper, text.as_str());
             self.trouble = Trouble::Told;
-            self.keep(Item::Entry(Entry::lasting(&error, at)));
+            self.keep(Item::Entry(Entry::lasting(error, at)));
         }
     }
 
@@ -198,7 +198,7 @@ impl Waiting {
     /// What was left out, as an entry that comes before all that waits.
     pub(super) fn pop_gap(&mut self) -> Option<Entry> {
         let lost = std::mem::take(&mut self.lost);
-        (lost.entries > 0).then(|| Entry::new(&lost.describe(), lost.since))
+        (lost.entries > 0).then(|| Entry::new(lost.describe(), lost.since))
     }
 
     /// Bytes that wait.

@@ -10,13 +10,13 @@ fn waiting(folder: &tempfile::TempDir) -> Waiting {
 fn fill(waiting: &mut Waiting, entries: i64) {
     for n in 0..entries {
         let output = Output::new(OutputKind::Stdout, Source::Agent, format!("{n:05}"));
-        waiting.say(&output, Timestamp::from_second(n).unwrap());
+        waiting.say(output, Timestamp::from_second(n).unwrap());
     }
 }
 
 fn field(item: Item, name: &str) -> String {
     let Item::Entry(entry) = item else { panic!("{item:?}") };
-    entry.numbered(1).into_iter().find(|(known, _)| known == name).unwrap().1
+    entry.numbered(1).into_iter().find(|(known, _)| known == name).unwrap().1.into_owned()
 }
 
 fn drain(waiting: &mut Waiting) -> Vec<String> {
