@@ -83,10 +83,21 @@ impl Redis {
         streams.into_iter().flat_map(|stream| stream.ids).map(Entry::read).collect()
     }
 
+    /// The first entries of a stream from an id on; from behind it, after a `(`.
+    pub fn range(&self, key: &str, from: &str, count: &str) -> Vec<Entry> {
+        let reply: StreamRangeReply = self.run(&["XRANGE", key, from, "+", "COUNT", count]);
+        reply.ids.into_iter().map(Entry::read).collect()
+    }
+
+    /// A stream's last entry.
+    pub fn last_entry(&self, key: &str) -> Option<Entry> {
+        let reply: StreamRangeReply = self.run(&["XREVRANGE", key, "+", "-", "COUNT", "1"]);
+        reply.ids.into_iter().next().map(Entry::read)
+    }
+
     /// The id of a stream's last entry; `0`, when there is none.
     pub fn last_id(&self, key: &str) -> String {
-        let reply: StreamRangeReply = self.run(&["XREVRANGE", key, "+", "-", "COUNT", "1"]);
-        reply.ids.into_iter().next().map_or_else(|| "0".to_owned(), |entry| entry.id)
+        self.last_entry(key).map_or_else(|| "0".to_owned(), |entry| entry.id)
     }
 
     /// How many entries a group has taken and not acknowledged.

@@ -19,6 +19,8 @@ pub struct Environment {
     pub manager: PathBuf,
     /// `worker-wrapper`.
     pub wrapper: PathBuf,
+    /// The sandbox-agent CLI, which the bench measures beside the wrapper, where it can be had.
+    pub sandbox_agent: Option<PathBuf>,
     /// Of the engine, where it is not the usual one.
     pub docker_host: Option<String>,
     /// Where programs are found.
@@ -46,6 +48,7 @@ impl Environment {
             ca_bundle: variable_of("WORKER_CA_BUNDLE"),
             manager: program("WORKER_MANAGER_BIN", "worker-manager"),
             wrapper: program("WORKER_WRAPPER", "worker-wrapper"),
+            sandbox_agent: variable_of("SANDBOX_AGENT").map(PathBuf::from),
             docker_host: variable_of("DOCKER_HOST"),
             path: required("PATH"),
         }

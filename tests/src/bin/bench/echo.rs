@@ -1,7 +1,8 @@
 //! A prompt's way to the agent and back.
 //!
-//! Ours: `XADD` to a worker's input, until a blocked reader has the line that `cat` printed. The
-//! floor: `XADD` to a stream, until a blocked reader of it has the entry.
+//! Ours: `XADD` to a worker's input, until a blocked reader has `turn_started`, which the wrapper
+//! says by itself, or the line that `cat` printed. The floor: `XADD` to a stream, until a blocked
+//! reader of it has the entry.
 
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -47,22 +48,35 @@ pub(crate) fn measure(it: &Installation, table: &mut Table) {
     let worker = it.script("exec cat");
     worker.comes_to("ready");
     let (input, output, bare) = (worker.key("input"), worker.key("output"), it.key("bare"));
-    let (mut floor, mut ours) = (Series::default(), Series::default());
-    for run in 0..RUNS + 20 {
-        let one = there_and_back(it, &bare, &bare, &[("type", "stdout"), ("content", PROMPT)]);
-        let other = there_and_back(it, &input, &output, &[("prompt", PROMPT)]);
-        if run >= 20 {
-            floor.push(one);
-            ours.push(other);
+    let rows = [
+        ("a prompt to the wrapper and back", "turn_started"),
+        ("a prompt to `cat` and back", "stdout"),
+    ];
+    for (what, kind) in rows {
+        let (mut floor, mut ours) = (Series::default(), Series::default());
+        for run in 0..RUNS + 20 {
+            let one =
+                there_and_back(it, &bare, &bare, &[("type", kind), ("content", PROMPT)], kind);
+            let other = there_and_back(it, &input, &output, &[("prompt", PROMPT)], kind);
+            if run >= 20 {
+                floor.push(one);
+                ours.push(other);
+            }
         }
+        table.add(what, floor, ours, 1.0);
     }
     worker.delete();
-    table.add("a prompt to `cat` and back", floor, ours, 1.0);
 }
 
-fn there_and_back(it: &Installation, to: &str, from: &str, fields: &[(&str, &str)]) -> Duration {
+fn there_and_back(
+    it: &Installation,
+    to: &str,
+    from: &str,
+    fields: &[(&str, &str)],
+    kind: &'static str,
+) -> Duration {
     let last = it.redis.last_id(from);
-    let reader = Reader::follow(it, from, &last, "stdout");
+    let reader = Reader::follow(it, from, &last, kind);
     let begin = Instant::now();
     it.redis.xadd(to, fields);
     reader.join().expect("a reader") - begin

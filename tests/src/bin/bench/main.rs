@@ -1,12 +1,13 @@
 //! What the manager and the wrapper add to what they stand on, measured beside it in one run.
 //!
 //! ```text
-//! scripts/bench            # or, with services up: cargo run --release -p worker-tests --bin bench
+//! scripts/bench [PART…]    # or, with services up: cargo run --release -p worker-tests --bin bench
 //! ```
 //!
-//! Floor and ours take turns, so that whatever else the machine does meets both. Prints tables in
-//! Markdown for `docs/performance.md`.
+//! Parts: `times`, `footprint`, `bridge`; without any, all three. `outage` takes ten minutes. Floor and ours take turns, so that
+//! whatever else the machine does meets both. Prints tables in Markdown for `docs/performance.md`.
 
+mod bridge;
 mod echo;
 mod footprint;
 mod images;
@@ -18,11 +19,26 @@ use worker_tests::harness::Installation;
 use table::Table;
 
 fn main() {
+    let chosen: Vec<String> = std::env::args().skip(1).collect();
+    if chosen.iter().any(|word| word == bridge::AGENT) {
+        return bridge::be_an_agent_that_floods();
+    }
+    let is_chosen = |part: &str| chosen.is_empty() || chosen.iter().any(|word| word == part);
     let it = Installation::start();
-    let mut table = Table::default();
-    launch::measure(&it, &mut table);
-    echo::measure(&it, &mut table);
-    images::measure(&it, &mut table);
-    println!("{table}");
-    println!("{}", footprint::measure(&it));
+    if is_chosen("times") {
+        let mut table = Table::default();
+        launch::measure(&it, &mut table);
+        echo::measure(&it, &mut table);
+        images::measure(&it, &mut table);
+        println!("{table}");
+    }
+    if is_chosen("footprint") {
+        println!("{}", footprint::measure(&it));
+    }
+    if chosen.iter().any(|word| word == "outage") {
+        println!("{}", bridge::outage(&it));
+    }
+    if is_chosen("bridge") {
+        println!("{}", bridge::measure(&it));
+    }
 }
