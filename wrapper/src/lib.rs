@@ -6,6 +6,7 @@
 //! [`connection`]; [`worker`] runs all of it.
 
 pub mod agent;
+pub mod birth;
 pub mod boot;
 pub mod bridge;
 pub mod connection;

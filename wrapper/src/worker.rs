@@ -14,6 +14,7 @@ use worker_protocol::Boot;
 use worker_protocol::boot::{BootAgent, BootFile};
 
 use crate::agent::{self, Agent, StartError};
+use crate::birth;
 use crate::bridge::{Bridge, Effect, Event, LAST_WORDS_IN_HASTE, Now};
 use crate::connection::Redis;
 use crate::downlink::Downlink;
@@ -55,7 +56,7 @@ async fn begin(boot: Boot) -> Result<u8, String> {
         Reaper::adopt_orphans();
     }
     write_files(&boot.files)?;
-    let driver = driver::for_agent(&boot.agent);
+    let driver = driver::for_agent(&boot);
     let redis = Redis::new(&boot.redis)
         .map_err(|error| format!("the address of redis cannot be used: {error}"))?;
     let (events, queue) = mpsc::channel(QUEUE);
@@ -82,7 +83,8 @@ async fn begin(boot: Boot) -> Result<u8, String> {
         Process::PerTurn => Ok(()),
     };
     let input = boot.keys.input.clone();
-    let mut bridge = Bridge::new(boot, driver, now());
+    let age = birth::age(&boot.bounds, Timestamp::now());
+    let mut bridge = Bridge::new(boot, driver, age, now());
     let first = match started {
         Ok(()) => {
             let downlink = Downlink::new(redis, input, events.clone());

@@ -8,6 +8,7 @@ use worker_protocol::{Boot, Output, OutputKind, Pulse, Source, rfc3339};
 
 use super::ending::{Ending, Stderr, Why};
 use super::event::{Effect, Event, Now};
+use super::limits::Limits;
 use super::run::Run;
 use super::turns::{Prompt, Turn};
 use crate::driver::{Driver, Told, printed};
@@ -31,15 +32,16 @@ pub struct Bridge {
     /// Of an agent whose process lives for a turn.
     pub(super) run: Run,
     pub(super) ending: Ending,
+    pub(super) limits: Limits,
     pub(super) stderr: Stderr,
     pub(super) pulse: Pulse,
     beaten: Option<Instant>,
 }
 
 impl Bridge {
-    /// A bridge to an agent that was just started.
+    /// A bridge to an agent that was just started, in a worker of this age.
     #[must_use]
-    pub fn new(boot: Boot, driver: Box<dyn Driver + Send>, now: Now) -> Self {
+    pub fn new(boot: Boot, driver: Box<dyn Driver + Send>, age: Duration, now: Now) -> Self {
         Self {
             boot,
             driver,
@@ -51,6 +53,7 @@ impl Bridge {
             unwritten: VecDeque::new(),
             run: Run::default(),
             ending: Ending::default(),
+            limits: Limits::new(age, now),
             stderr: Stderr::default(),
             pulse: Pulse::default(),
             beaten: None,
@@ -90,6 +93,7 @@ impl Bridge {
             Event::CutOff(reason) => self.cut_off(&reason, now),
             Event::Tick => self.tick(now),
         }
+        self.heed_limits(now);
         self.next_turn(now);
         self.go_on_ending(now);
         std::mem::take(&mut self.effects)
@@ -188,6 +192,7 @@ impl Bridge {
     /// Something went in or came out.
     pub(super) fn active(&mut self, now: Now) {
         self.pulse.last_activity_at = Some(rfc3339(now.at));
+        self.limits.idle_since = now.clock;
     }
 
     pub(super) fn beat(&mut self, now: Now) {
@@ -202,6 +207,7 @@ impl Bridge {
         if let Some(id) = self.turn.as_ref().and_then(|turn| turn.id) {
             output.turn = Some(id.to_string());
         }
+        self.note_cost(&output);
         if let Some(session) = &output.session_id {
             self.pulse.session_id = Some(session.clone());
         }
