@@ -9,12 +9,12 @@ pub mod agent;
 pub mod birth;
 pub mod boot;
 pub mod bridge;
+pub mod cgroup;
 pub mod connection;
 pub mod downlink;
 pub mod driver;
 pub mod frame;
 pub mod mask;
-pub mod memory;
 mod pipes;
 #[cfg(test)]
 mod random;

@@ -16,12 +16,12 @@ use worker_protocol::boot::{BootAgent, BootFile};
 use crate::agent::{self, Agent, StartError};
 use crate::birth;
 use crate::bridge::{Bridge, Effect, Event, LAST_WORDS_IN_HASTE, Now};
+use crate::cgroup::{self, Shortage};
 use crate::connection::Redis;
 use crate::downlink::Downlink;
 use crate::driver::{self, Process, RunEnd, Start};
 use crate::frame::Framer;
 use crate::mask::Masks;
-use crate::memory;
 use crate::pipes::{Lines, watch, write};
 use crate::reaper::{self, Ends, Reaper};
 use crate::terminal::Terminal;
@@ -61,6 +61,8 @@ async fn begin(boot: Boot) -> Result<u8, String> {
         .map_err(|error| format!("the address of redis cannot be used: {error}"))?;
     let (events, queue) = mpsc::channel(QUEUE);
     listen(&events)?;
+    let before = Shortage::counted();
+    tokio::spawn(watch_shortage(before, events.clone()));
     let (uplink, sender) = uplink::new(redis.clone(), &boot);
     tokio::spawn(pass_on_denial(sender.run(), events.clone()));
     tokio::spawn(reaper.run());
@@ -72,6 +74,7 @@ async fn begin(boot: Boot) -> Result<u8, String> {
         line_bytes: boot.bounds.line_bytes,
         ends,
         events: events.clone(),
+        before,
         agent: None,
         terminal: None,
         stdin: None,
@@ -132,6 +135,23 @@ fn listen(events: &mpsc::Sender<Event>) -> Result<(), String> {
     Ok(())
 }
 
+/// Tells when memory or processes have run out; the kernel only counts.
+async fn watch_shortage(before: Shortage, events: mpsc::Sender<Event>) {
+    let mut beat = tokio::time::interval(TICK);
+    let mut told = before;
+    loop {
+        beat.tick().await;
+        let counted = Shortage::counted();
+        if counted == told {
+            continue;
+        }
+        told = counted;
+        if events.send(Event::RanShort(counted.since(before))).await.is_err() {
+            return;
+        }
+    }
+}
+
 /// A connection's task ends with a reason when Redis does not accept this worker.
 async fn pass_on_denial<R: Into<Option<String>>>(
     connection: impl Future<Output = R>,
@@ -150,6 +170,8 @@ struct Worker {
     line_bytes: usize,
     ends: Ends,
     events: mpsc::Sender<Event>,
+    /// What the kernel had counted when the worker started.
+    before: Shortage,
     agent: Option<Agent>,
     terminal: Option<Terminal>,
     stdin: Option<mpsc::UnboundedSender<Vec<u8>>>,
@@ -158,7 +180,7 @@ struct Worker {
 impl Worker {
     /// Starts the agent's process, with one task for each pipe and one for its end.
     fn start(&mut self, kind: Process, arguments: &[String]) -> Result<(), StartError> {
-        let kills_before = memory::oom_kills();
+        let (before, kills_before) = (self.before, cgroup::oom_kills());
         let (agent, pipes) = if kind == Process::OnTerminal {
             let (agent, pipes, terminal) = agent::start_on_terminal(&self.spec, arguments)?;
             self.terminal = Some(terminal);
@@ -180,7 +202,8 @@ impl Worker {
         let events = self.events.clone();
         tokio::spawn(async move {
             let Ok(ended) = ended.await else { return };
-            let oom_killed = memory::oom_kills() > kills_before;
+            let oom_killed = cgroup::oom_kills() > kills_before;
+            let _ = events.send(Event::RanShort(Shortage::counted().since(before))).await;
             let _ = events.send(Event::AgentEnded { ended, oom_killed }).await;
         });
         Ok(())
@@ -188,7 +211,7 @@ impl Worker {
 
     /// Starts a process for a turn. Its end is told once, after all that it said.
     fn start_run(&mut self, start: Start) {
-        let kills_before = memory::oom_kills();
+        let (before, kills_before) = (self.before, cgroup::oom_kills());
         let events = self.events.clone();
         let (agent, pipes) = match agent::start(&self.spec, &start.arguments) {
             Ok(started) => started,
@@ -210,13 +233,14 @@ impl Worker {
         });
         tokio::spawn(async move {
             let Ok(ended) = ended.await else { return };
-            let oom_killed = memory::oom_kills() > kills_before;
+            let oom_killed = cgroup::oom_kills() > kills_before;
             // What it left would work on in turns that are not its own.
             agent.signal(Signal::SIGKILL);
             reaper::kill_everything();
             let all_read = async { while readers.join_next().await.is_some() {} };
             let _ = tokio::time::timeout(PIPES_WITHIN, all_read).await;
             drop(readers);
+            let _ = events.send(Event::RanShort(Shortage::counted().since(before))).await;
             let _ = events.send(Event::RunEnded(RunEnd { ended, oom_killed })).await;
         });
     }

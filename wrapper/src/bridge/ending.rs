@@ -248,7 +248,7 @@ impl Bridge {
             "oom_killed": oom_killed,
             "stderr": self.stderr.0,
         });
-        if let Some((name, value)) = self.limits.entry() {
+        for (name, value) in self.shortages.entries().into_iter().chain(self.limits.entry()) {
             data[name] = value;
         }
         self.say(Output::new(OutputKind::Exit, Source::Wrapper, text).with_data(data));

@@ -7,14 +7,15 @@
 //! signals, time ─┘                       └─► the end
 //! ```
 //! `input` takes what clients send, `turns` runs prompts one at a time, `run` is
-//! an agent's process that lives for one of them, `limits` holds time and cost, `ending` brings
-//! agent and worker to their end.
+//! an agent's process that lives for one of them, `limits` holds time and cost, `shortage`
+//! tells of memory and processes, `ending` brings agent and worker to their end.
 
 mod ending;
 mod event;
 mod input;
 mod limits;
 mod run;
+mod shortage;
 mod state;
 mod turns;
 

@@ -10,6 +10,7 @@ use super::ending::{Ending, Stderr, Why};
 use super::event::{Effect, Event, Now};
 use super::limits::Limits;
 use super::run::Run;
+use super::shortage::Shortages;
 use super::turns::{Prompt, Turn};
 use crate::driver::{Driver, Told, printed};
 use crate::frame::Line;
@@ -33,6 +34,7 @@ pub struct Bridge {
     pub(super) run: Run,
     pub(super) ending: Ending,
     pub(super) limits: Limits,
+    pub(super) shortages: Shortages,
     pub(super) stderr: Stderr,
     pub(super) pulse: Pulse,
     beaten: Option<Instant>,
@@ -54,6 +56,7 @@ impl Bridge {
             run: Run::default(),
             ending: Ending::default(),
             limits: Limits::new(age, now),
+            shortages: Shortages::default(),
             stderr: Stderr::default(),
             pulse: Pulse::default(),
             beaten: None,
@@ -90,6 +93,7 @@ impl Bridge {
             Event::AgentEnded { ended, oom_killed } => self.agent_ended(ended, oom_killed, now),
             Event::RunEnded(end) => self.run_ended(end, now),
             Event::RunNotStarted { problem, code } => self.run_not_started(&problem, code, now),
+            Event::RanShort(shortage) => self.ran_short(shortage, now),
             Event::CutOff(reason) => self.cut_off(&reason, now),
             Event::Tick => self.tick(now),
         }
@@ -184,6 +188,7 @@ impl Bridge {
         self.time_passed(now);
         self.watch_turn(now);
         self.watch_deaf_agent(now);
+        self.tell_shortages(now);
         if self.beaten.is_none_or(|at| now.clock.duration_since(at) >= BEAT_EVERY) {
             self.beat(now);
         }

@@ -11,6 +11,7 @@ use worker_protocol::create::Life;
 use worker_protocol::{AgentProtocol, AgentType, Boot, Input, Output, Secret, WorkerId};
 
 use super::{Bridge, Delivery, Effect, Event, Now};
+use crate::cgroup::Shortage;
 use crate::driver::{RunEnd, Start};
 use crate::frame::Line;
 use crate::reaper::Ended;
@@ -149,6 +150,12 @@ impl Scene {
             "run-starved" => Event::RunEnded(RunEnd { ended: Ended::Killed(9), oom_killed: true }),
             "not-started" => Event::RunNotStarted { problem: rest.to_owned(), code: 127 },
             "denied" => Event::CutOff(rest.to_owned()),
+            "short" => Event::RanShort(Shortage {
+                oom_kills: id.parse().unwrap(),
+                pids_refused: text.parse().unwrap(),
+                memory_limit: Some(64 << 20),
+                pids_limit: Some(64),
+            }),
             other => panic!("no such event: {other}"),
         };
         self.bridge.handle(event, self.now)
