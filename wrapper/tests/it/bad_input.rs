@@ -1,9 +1,10 @@
 //! Prompts and agents that nobody hoped for: each is answered, and nothing hangs.
 
+use std::time::Duration;
 use worker_protocol::AgentProtocol;
 use worker_wrapper::driver::{Told, for_agent};
 
-use crate::redis_server::{Redis, pending, until};
+use crate::redis_server::{Entry, Redis, pending, until, within};
 use crate::worker::{INPUT, Worker, boot, prepare};
 
 const PROTOCOLS: [AgentProtocol; 6] = [
@@ -90,4 +91,24 @@ fn an_agent_that_ends_before_it_is_ready_says_so_and_names_what_it_left_undone()
     worker.heard("error", "before it could take prompts");
     assert!(worker.heard("error", "not begun")["data"].contains(&id));
     assert!(worker.heard("exit", "")["data"].contains("no licence"));
+}
+
+#[test]
+fn a_flood_of_100_mb_takes_no_more_memory_than_any_other() {
+    let redis = Redis::start();
+    prepare(&mut redis.connect());
+    let flood = "yes $(head -c 1000 /dev/zero | tr '\\0' x) | head -n 100000";
+    let mut boot = boot(&redis, &format!("{flood}; echo done; exec cat"));
+    boot.bounds.output_entries = 100;
+    let mut worker = Worker::start(&redis, &boot);
+    // Without optimisation, on a machine with other work, it takes its time.
+    let mut last = Entry::default();
+    within(Duration::from_secs(180), "the flood's end", || {
+        last = worker.said().pop()?;
+        (last["content"] == "done").then_some(())
+    });
+    // `ready` is the first, and `done` comes after all of the flood.
+    assert_eq!(last["seq"], "100002", "{last:?}");
+    let peak = worker.memory_kb("VmHWM");
+    assert!(peak < 64 << 10, "{peak} kB");
 }

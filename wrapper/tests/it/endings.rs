@@ -96,6 +96,22 @@ fn an_interrupt_reaches_the_program_and_it_stays() {
 }
 
 #[test]
+fn an_interrupt_reaches_the_tool_that_the_program_waits_for() {
+    let redis = Redis::start();
+    let tool = "trap 'echo the tool ends; exit 0' INT; echo up; while :; do sleep 0.05; done";
+    let script =
+        format!("trap ': goes on' INT; sh -c \"{tool}\"; echo the program goes on; exec cat");
+    let mut worker = Worker::with_script(&redis, &script);
+    worker.heard("stdout", "up");
+    worker.send(&["type", "interrupt"]);
+    worker.heard("stdout", "the tool ends");
+    worker.heard("stdout", "the program goes on");
+    worker.send(&["prompt", "still here"]);
+    worker.heard("stdout", "still here");
+    assert_eq!(worker.children().split_whitespace().count(), 1);
+}
+
+#[test]
 fn an_agent_that_closed_its_stdin_does_not_hang_its_turn() {
     let redis = Redis::start();
     let script = "exec 0<&-; echo up; while :; do sleep 0.1; done";
