@@ -21,6 +21,7 @@ mod random;
 pub mod reaper;
 mod secret_forms;
 pub mod terminal;
+pub mod tree;
 pub mod uplink;
 pub mod worker;
 

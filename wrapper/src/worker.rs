@@ -25,6 +25,7 @@ use crate::mask::Masks;
 use crate::pipes::{Lines, watch, write};
 use crate::reaper::{self, Ends, Reaper};
 use crate::terminal::Terminal;
+use crate::tree::Tree;
 use crate::uplink::{self, Uplink};
 
 /// Events that wait. The readers of the agent's pipes wait when it is full.
@@ -76,6 +77,7 @@ async fn begin(boot: Boot) -> Result<u8, String> {
         events: events.clone(),
         before,
         agent: None,
+        tree: None,
         terminal: None,
         stdin: None,
     };
@@ -173,6 +175,8 @@ struct Worker {
     /// What the kernel had counted when the worker started.
     before: Shortage,
     agent: Option<Agent>,
+    /// What descended from it when its turn was interrupted.
+    tree: Option<Tree>,
     terminal: Option<Terminal>,
     stdin: Option<mpsc::UnboundedSender<Vec<u8>>>,
 }
@@ -349,6 +353,14 @@ impl Worker {
                 }
                 Effect::CloseStdin => self.close_stdin(),
                 Effect::Signal(signal) => self.signal(signal),
+                Effect::RememberProcesses => {
+                    self.tree = self.agent.map(|agent| Tree::of(agent.pid))
+                }
+                Effect::KillOrphans => {
+                    if let Some(tree) = &self.tree {
+                        tree.kill_orphans();
+                    }
+                }
                 Effect::KillAll => reaper::kill_everything(),
                 Effect::Beat(pulse) => self.uplink.beat(pulse),
                 Effect::Finish { code, patience } => return Some((code, patience)),

@@ -99,6 +99,10 @@ pub enum Effect {
     CloseStdin,
     /// Signal the agent's process group.
     Signal(Signal),
+    /// Remember what descends from the agent.
+    RememberProcesses,
+    /// Kill what was remembered and does not descend from the agent any more.
+    KillOrphans,
     /// Kill every process of the worker but this one.
     KillAll,
     /// Show that the worker lives: JSON.

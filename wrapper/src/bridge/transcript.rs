@@ -265,6 +265,8 @@ fn shown(effect: &Effect) -> String {
         Effect::Write(bytes) => format!("write {}", shown_bytes(bytes)),
         Effect::CloseStdin => "close stdin".to_owned(),
         Effect::Signal(signal) => format!("{signal} to the group"),
+        Effect::RememberProcesses => "remember the agent's processes".to_owned(),
+        Effect::KillOrphans => "SIGKILL to what the agent has lost of them".to_owned(),
         Effect::KillAll => "SIGKILL to everybody".to_owned(),
         Effect::Beat(pulse) => format!("beat {pulse}"),
         Effect::Finish { code, patience } => {

@@ -86,6 +86,7 @@ impl Bridge {
         // The end of work in the background is not that of a prompt's turn that runs meanwhile.
         let prompted = self.turn.take_if(|turn| background && turn.id.is_some());
         let stopping = self.turn.as_ref().and_then(|turn| turn.stopping.as_ref());
+        let interrupted = stopping.is_some();
         if let (Some(stopping), true) = (stopping, outcome != Outcome::Success) {
             outcome = stopping.why;
             if let Some(limit) = stopping.limit {
@@ -112,6 +113,9 @@ impl Bridge {
             self.ending.outcome = Some(outcome);
         }
         self.turn = prompted;
+        if interrupted {
+            self.look_for_orphans(now);
+        }
         self.beat(now);
     }
 
@@ -134,6 +138,7 @@ impl Bridge {
             return;
         }
         turn.stopping = Some(Stopping { why, limit, since: now.clock, pressed: false });
+        self.remember_processes();
         let mut told = Vec::new();
         self.driver.interrupt(&mut told);
         self.carry_out(told, now);
