@@ -35,6 +35,11 @@ fn a_fork_bomb_stays_within_its_worker_and_is_told_of() {
     worker.prompt("still here");
     worker.prints("still here");
     assert_eq!(worker.status().get("status"), "RUNNING");
+    // Its wrapper needs no new process or thread, not even for a new connection.
+    let cut: i64 = it.redis.run(&["CLIENT", "KILL", "USER", &worker.name()]);
+    assert!(cut > 0);
+    worker.prompt("here again");
+    worker.prints("here again");
     neighbour.prompt("me too");
     neighbour.prints("me too");
 

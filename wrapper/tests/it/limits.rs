@@ -62,6 +62,17 @@ fn a_worker_that_has_cost_enough_begins_no_further_prompt() {
     assert_eq!(worker.said().iter().filter(|entry| entry["type"] == "turn_started").count(), 1);
 }
 
+/// One that is started when it is needed could not be, once the agent has taken all processes.
+#[test]
+fn the_thread_that_looks_up_hosts_is_there_before_it_is_needed() {
+    let redis = Redis::start();
+    let mut worker = Worker::with_script(&redis, "echo up; exec cat");
+    worker.heard("stdout", "up");
+    // The address is a number, so that nothing was looked up.
+    let threads = std::fs::read_dir(format!("/proc/{}/task", worker.pid())).unwrap().count();
+    assert_eq!(threads, 2);
+}
+
 #[test]
 fn when_memory_runs_out_the_agent_goes_before_the_wrapper() {
     let redis = Redis::start();
