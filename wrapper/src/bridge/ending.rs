@@ -292,7 +292,7 @@ impl Bridge {
             Some(Why::CutOff) => CUT_OFF,
             Some(Why::Stuck) => STUCK,
             Some(Why::Wanted) => 0,
-            _ if self.limits.reached.is_some() => u8::from(self.limits.cut_short),
+            _ if self.limits.reached.is_some() => u8::from(self.is_cut_short()),
             None | Some(Why::Limit | Why::Lingers) => self.code_of_the_task(ended),
         }
     }

@@ -20,13 +20,11 @@ pub(super) struct Limits {
     pub(super) idle_since: Instant,
     /// The one that ends the worker.
     pub(super) reached: Option<Reached>,
-    /// Whether it ends before its work was done.
-    pub(super) cut_short: bool,
 }
 
 impl Limits {
     pub(super) fn new(age: Duration, now: Now) -> Self {
-        Self { age, idle_since: now.clock, reached: None, cut_short: false }
+        Self { age, idle_since: now.clock, reached: None }
     }
 
     /// What an entry's `data` says of the one that ends the worker.
@@ -47,19 +45,26 @@ impl Bridge {
             self.limits.idle_since = now.clock;
         }
         match self.limits.reached {
+            _ if knows_turns && self.has_done_its_task() => self.limits.reached = None,
             Some(_) if self.turn.is_none() => self.stop(Why::Limit, now),
-            None if !(knows_turns && self.has_done_its_task()) => {
+            Some(_) => {}
+            None => {
                 if let Some(reached) = self.reached(now) {
                     self.reach(reached, now);
                 }
             }
-            _ => {}
         }
     }
 
     /// What a limit might end has ended, for better or worse.
     fn has_done_its_task(&self) -> bool {
         self.work_is_done() && self.ending.outcome != Some(Outcome::Limit)
+    }
+
+    /// Whether the worker ends before its work was done.
+    pub(super) fn is_cut_short(&self) -> bool {
+        let turn_was = self.ending.outcome == Some(Outcome::Limit);
+        turn_was || self.is_headless() || !self.queue.is_empty()
     }
 
     fn is_busy(&self) -> bool {
@@ -81,10 +86,6 @@ impl Bridge {
 
     fn reach(&mut self, reached: Reached, now: Now) {
         self.limits.reached = Some(reached);
-        self.limits.cut_short = self.is_headless()
-            || self.turn.is_some()
-            || !self.queue.is_empty()
-            || self.ending.outcome == Some(Outcome::Limit);
         self.tell_limit(reached, "the worker ends");
         if self.turn.is_some() && self.driver.turns_end() == TurnsEnd::WhenToldSo {
             self.tell_turn_to_end(Outcome::Limit, Some(reached), now);
