@@ -6,7 +6,9 @@
 use serde_json::{Map, Value, json};
 use worker_protocol::command::{DryRun, Force};
 use worker_protocol::create::Restart;
-use worker_protocol::{AgentProtocol, Command, Create, ErrorKind, Problem, Status, WorkerId};
+use worker_protocol::{
+    AgentProtocol, AgentType, Command, Create, ErrorKind, Problem, Status, WorkerId,
+};
 
 use crate::image::Catalogue;
 use crate::world::World;
@@ -124,7 +126,8 @@ fn decide_delete(world: &World, question: &Question<'_>, id: WorkerId, force: Fo
 fn admit(create: &Create, catalogue: &Catalogue) -> Result<(), Problem> {
     let agent = catalogue.agent(create.agent_type)?;
     catalogue.check_modules(agent, &create.modules)?;
-    if create.protocol.unwrap_or(agent.head.protocol) == AgentProtocol::Acp {
+    let protocol = create.protocol.unwrap_or(agent.head.protocol);
+    if protocol == AgentProtocol::Acp {
         if !create.allowed_commands.is_empty() {
             return Err(not_yet("`allowed_commands` over ACP", "CLAUDE, FACTORY"));
         }
@@ -132,9 +135,20 @@ fn admit(create: &Create, catalogue: &Catalogue) -> Result<(), Problem> {
             return Err(not_yet("`mcp` over ACP", "CLAUDE"));
         }
     }
-    let limits = ["memory", "cpus", "pids", "turn_timeout"];
-    if let Some(name) = create.limits.given().into_iter().find(|name| !limits.contains(name)) {
-        return Err(not_yet(&format!("`limits.{name}`"), &limits.join(", ")));
+    if create.limits.disk.is_some() {
+        return Err(not_yet("`limits.disk`", "the other limits"));
+    }
+    // Of a program of the caller's own, the caller knows.
+    let may_tell_cost = agent.head.tells_cost
+        || create.agent_type == AgentType::Custom
+            && matches!(protocol, AgentProtocol::StreamJson | AgentProtocol::Acp);
+    if create.limits.max_cost_usd.is_some() && !may_tell_cost {
+        return Err(Problem::refused(format!(
+            "`limits.max_cost_usd` would not hold: {} does not tell what it costs (CLAUDE and \
+             OPENCODE do, and CUSTOM may with `protocol` stream-json or acp); set a limit where \
+             its credentials come from",
+            create.agent_type
+        )));
     }
     if create.restart != Restart::Never {
         return Err(not_yet("`restart` other than `never`", "`never`"));

@@ -108,6 +108,15 @@ pub struct Bounds {
     pub spool_folder: String,
     /// The longest turn; none: no limit.
     pub turn_timeout: Option<Duration>,
+    /// The longest time without work; none: no limit.
+    #[serde(default)]
+    pub idle_timeout: Option<Duration>,
+    /// The longest life, from the container's first start on; none: no limit.
+    #[serde(default)]
+    pub max_lifetime: Option<Duration>,
+    /// The most that the agent may cost, in US dollars; none: no limit.
+    #[serde(default)]
+    pub max_cost_usd: Option<f64>,
     /// Time that an agent has to end after it was asked to.
     pub stop_grace: Duration,
 }
@@ -124,6 +133,9 @@ impl Default for Bounds {
             spool_bytes: 256 << 20,
             spool_folder: "/var/lib/worker/spool".into(),
             turn_timeout: None,
+            idle_timeout: None,
+            max_lifetime: None,
+            max_cost_usd: None,
             // Claude Code ends its own children on SIGTERM and writes its session: seconds.
             stop_grace: Duration::from_secs(10),
         }

@@ -103,22 +103,6 @@ impl Limits {
         }
         Ok(())
     }
-
-    /// The names of the limits that are set.
-    #[must_use]
-    pub fn given(&self) -> Vec<&'static str> {
-        let set = [
-            self.memory.is_some(),
-            self.cpus.is_some(),
-            self.pids.is_some(),
-            self.disk.is_some(),
-            self.turn_timeout.is_some(),
-            self.idle_timeout.is_some(),
-            self.max_lifetime.is_some(),
-            self.max_cost_usd.is_some(),
-        ];
-        NAMES.into_iter().zip(set).filter_map(|(name, set)| set.then_some(name)).collect()
-    }
 }
 
 #[cfg(test)]
@@ -138,7 +122,7 @@ mod tests {
         assert_eq!(limits.memory, Some(2 << 30));
         assert_eq!(limits.cpus, Some(1.5));
         assert_eq!(limits.turn_timeout, Some(Duration::from_secs(900)));
-        assert_eq!(limits.given(), ["memory", "cpus", "pids", "turn_timeout"]);
+        assert_eq!(limits.pids, Some(512));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use tokio::net::unix::pipe;
 
 use worker_protocol::boot::BootAgent;
@@ -16,6 +16,11 @@ use crate::terminal::{self, Terminal};
 
 /// What every program expects to find. Nothing of the wrapper's own environment is passed on.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Who goes first when memory runs out, from -1000 to 1000.
+const OOM_PLACE: &str = "/proc/self/oom_score_adj";
+/// As if it used half of all memory besides what it uses.
+const OOM_PLACE_OF_AGENT: &str = "500";
 
 /// A running agent.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +60,8 @@ pub fn start(agent: &BootAgent, arguments: &[String]) -> Result<(Agent, Pipes), 
     unsafe {
         command.pre_exec(enter_own_session);
     }
-    let mut child = command.spawn().map_err(|error| explain(program, &agent.workspace, &error))?;
+    let mut child =
+        spawn(&mut command).map_err(|error| explain(program, &agent.workspace, &error))?;
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
         return Err(failed(program, "its pipes are missing".to_owned(), 126));
@@ -90,10 +96,21 @@ pub fn start_on_terminal(
             terminal::take_stdin()
         });
     }
-    let child = command.spawn().map_err(|error| explain(program, &agent.workspace, &error))?;
+    let child = spawn(&mut command).map_err(|error| explain(program, &agent.workspace, &error))?;
     // The command holds their end of the terminal, whose closing by the last of them is the end.
     drop(command);
     Ok((Agent { pid: Pid::from_raw(child.id().cast_signed()) }, pipes, terminal))
+}
+
+/// When memory runs out, the kernel is to take the agent or what it started, and not the wrapper,
+/// which is to tell of it: a child inherits its parent's place, and who has made a place worse may
+/// take that back.
+fn spawn(command: &mut Command) -> io::Result<Child> {
+    let place = std::fs::read(OOM_PLACE).unwrap_or_default();
+    let _ = std::fs::write(OOM_PLACE, OOM_PLACE_OF_AGENT);
+    let child = command.spawn();
+    let _ = std::fs::write(OOM_PLACE, place);
+    child
 }
 
 /// The program, its arguments, environment and user.

@@ -6,20 +6,22 @@
 //! [`connection`]; [`worker`] runs all of it.
 
 pub mod agent;
+pub mod birth;
 pub mod boot;
 pub mod bridge;
+pub mod cgroup;
 pub mod connection;
 pub mod downlink;
 pub mod driver;
 pub mod frame;
 pub mod mask;
-pub mod memory;
 mod pipes;
 #[cfg(test)]
 mod random;
 pub mod reaper;
 mod secret_forms;
 pub mod terminal;
+pub mod tree;
 pub mod uplink;
 pub mod worker;
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use worker_protocol::boot::BOOT_PATH;
 use worker_wrapper::{boot, chain, log, worker};
@@ -13,6 +14,9 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 /// The boot document is missing or wrong: EX_CONFIG of sysexits.h.
 const CONFIG: u8 = 78;
+
+/// Ten years: longer than any worker lives.
+const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -28,8 +32,14 @@ fn main() -> ExitCode {
             return ExitCode::from(CONFIG);
         }
     };
-    // One thread: it starts programs and moves bytes, and every worker carries it.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    // One thread: it starts programs and moves bytes, and every worker carries it. Another looks up
+    // names of hosts: it is there from the first and stays, for an agent may leave no room for it.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .thread_keep_alive(FOR_EVER)
+        .build()
+        .inspect(|runtime| drop(runtime.spawn_blocking(|| ())));
     let begun = boot::read(&path, boot::PATIENCE)
         .map_err(|error| chain(&error))
         .and_then(|boot| runtime.map_err(|error| error.to_string()).map(|runtime| (boot, runtime)));

@@ -14,16 +14,18 @@ use worker_protocol::Boot;
 use worker_protocol::boot::{BootAgent, BootFile};
 
 use crate::agent::{self, Agent, StartError};
+use crate::birth;
 use crate::bridge::{Bridge, Effect, Event, LAST_WORDS_IN_HASTE, Now};
+use crate::cgroup::{self, Shortage};
 use crate::connection::Redis;
 use crate::downlink::Downlink;
 use crate::driver::{self, Process, RunEnd, Start};
 use crate::frame::Framer;
 use crate::mask::Masks;
-use crate::memory;
 use crate::pipes::{Lines, watch, write};
 use crate::reaper::{self, Ends, Reaper};
 use crate::terminal::Terminal;
+use crate::tree::Tree;
 use crate::uplink::{self, Uplink};
 
 /// Events that wait. The readers of the agent's pipes wait when it is full; each of theirs holds
@@ -56,11 +58,13 @@ async fn begin(boot: Boot) -> Result<u8, String> {
         Reaper::adopt_orphans();
     }
     write_files(&boot.files)?;
-    let driver = driver::for_agent(&boot.agent);
+    let driver = driver::for_agent(&boot);
     let redis = Redis::new(&boot.redis)
         .map_err(|error| format!("the address of redis cannot be used: {error}"))?;
     let (events, queue) = mpsc::channel(QUEUE);
     listen(&events)?;
+    let before = Shortage::counted();
+    tokio::spawn(watch_shortage(before, events.clone()));
     let (uplink, sender) = uplink::new(redis.clone(), &boot);
     tokio::spawn(pass_on_denial(sender.run(), events.clone()));
     tokio::spawn(reaper.run());
@@ -72,7 +76,9 @@ async fn begin(boot: Boot) -> Result<u8, String> {
         line_bytes: boot.bounds.line_bytes,
         ends,
         events: events.clone(),
+        before,
         agent: None,
+        tree: None,
         terminal: None,
         stdin: None,
     };
@@ -83,7 +89,8 @@ async fn begin(boot: Boot) -> Result<u8, String> {
         Process::PerTurn => Ok(()),
     };
     let input = boot.keys.input.clone();
-    let mut bridge = Bridge::new(boot, driver, now());
+    let age = birth::age(&boot.bounds, Timestamp::now());
+    let mut bridge = Bridge::new(boot, driver, age, now());
     let first = match started {
         Ok(()) => {
             let downlink = Downlink::new(redis, input, events.clone());
@@ -131,6 +138,23 @@ fn listen(events: &mpsc::Sender<Event>) -> Result<(), String> {
     Ok(())
 }
 
+/// Tells when memory or processes have run out; the kernel only counts.
+async fn watch_shortage(before: Shortage, events: mpsc::Sender<Event>) {
+    let mut beat = tokio::time::interval(TICK);
+    let mut told = before;
+    loop {
+        beat.tick().await;
+        let counted = Shortage::counted();
+        if counted == told {
+            continue;
+        }
+        told = counted;
+        if events.send(Event::RanShort(counted.since(before))).await.is_err() {
+            return;
+        }
+    }
+}
+
 /// A connection's task ends with a reason when Redis does not accept this worker.
 async fn pass_on_denial<R: Into<Option<String>>>(
     connection: impl Future<Output = R>,
@@ -149,7 +173,11 @@ struct Worker {
     line_bytes: usize,
     ends: Ends,
     events: mpsc::Sender<Event>,
+    /// What the kernel had counted when the worker started.
+    before: Shortage,
     agent: Option<Agent>,
+    /// What descended from it when its turn was interrupted.
+    tree: Option<Tree>,
     terminal: Option<Terminal>,
     stdin: Option<mpsc::UnboundedSender<Vec<u8>>>,
 }
@@ -157,7 +185,7 @@ struct Worker {
 impl Worker {
     /// Starts the agent's process, with one task for each pipe and one for its end.
     fn start(&mut self, kind: Process, arguments: &[String]) -> Result<(), StartError> {
-        let kills_before = memory::oom_kills();
+        let (before, kills_before) = (self.before, cgroup::oom_kills());
         let (agent, pipes) = if kind == Process::OnTerminal {
             let (agent, pipes, terminal) = agent::start_on_terminal(&self.spec, arguments)?;
             self.terminal = Some(terminal);
@@ -179,7 +207,8 @@ impl Worker {
         let events = self.events.clone();
         tokio::spawn(async move {
             let Ok(ended) = ended.await else { return };
-            let oom_killed = memory::oom_kills() > kills_before;
+            let oom_killed = cgroup::oom_kills() > kills_before;
+            let _ = events.send(Event::RanShort(Shortage::counted().since(before))).await;
             let _ = events.send(Event::AgentEnded { ended, oom_killed }).await;
         });
         Ok(())
@@ -187,7 +216,7 @@ impl Worker {
 
     /// Starts a process for a turn. Its end is told once, after all that it said.
     fn start_run(&mut self, start: Start) {
-        let kills_before = memory::oom_kills();
+        let (before, kills_before) = (self.before, cgroup::oom_kills());
         let events = self.events.clone();
         let (agent, pipes) = match agent::start(&self.spec, &start.arguments) {
             Ok(started) => started,
@@ -209,13 +238,14 @@ impl Worker {
         });
         tokio::spawn(async move {
             let Ok(ended) = ended.await else { return };
-            let oom_killed = memory::oom_kills() > kills_before;
+            let oom_killed = cgroup::oom_kills() > kills_before;
             // What it left would work on in turns that are not its own.
             agent.signal(Signal::SIGKILL);
             reaper::kill_everything();
             let all_read = async { while readers.join_next().await.is_some() {} };
             let _ = tokio::time::timeout(PIPES_WITHIN, all_read).await;
             drop(readers);
+            let _ = events.send(Event::RanShort(Shortage::counted().since(before))).await;
             let _ = events.send(Event::RunEnded(RunEnd { ended, oom_killed })).await;
         });
     }
@@ -324,6 +354,14 @@ impl Worker {
                 }
                 Effect::CloseStdin => self.close_stdin(),
                 Effect::Signal(signal) => self.signal(signal),
+                Effect::RememberProcesses => {
+                    self.tree = self.agent.map(|agent| Tree::of(agent.pid))
+                }
+                Effect::KillOrphans => {
+                    if let Some(tree) = &self.tree {
+                        tree.kill_orphans();
+                    }
+                }
                 Effect::KillAll => reaper::kill_everything(),
                 Effect::Beat(pulse) => self.uplink.beat(pulse),
                 Effect::Finish { code, patience } => return Some((code, patience)),

@@ -41,7 +41,8 @@ pub(super) async fn evidence(
     }
     Ok(Evidence {
         exit_code: end.map(|end| end.code),
-        oom_killed: end.is_some_and(|end| end.oom_killed),
+        oom_killed: tail.oom_killed || end.is_some_and(|end| end.oom_killed),
+        limit: tail.limit,
         pulse,
         result: tail.result,
     })

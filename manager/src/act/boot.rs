@@ -25,6 +25,7 @@ pub(super) fn boot(
     open: OpenWorker,
 ) -> Result<Vec<u8>, Problem> {
     let files = files(spec, agent);
+    let (own, usual) = (&spec.limits, &hands.settings.limits);
     let boot = Boot {
         worker_id: id,
         redis: open.access,
@@ -35,7 +36,10 @@ pub(super) fn boot(
         bounds: Bounds {
             output_entries: hands.settings.output_entries,
             spool_bytes: hands.settings.spool_bytes,
-            turn_timeout: spec.limits.turn_timeout.or(hands.settings.limits.turn_timeout),
+            turn_timeout: own.turn_timeout.or(usual.turn_timeout),
+            idle_timeout: own.idle_timeout.or(usual.idle_timeout),
+            max_lifetime: own.max_lifetime.or(usual.max_lifetime),
+            max_cost_usd: own.max_cost_usd.or(usual.max_cost_usd),
             stop_grace: hands.settings.stop_grace,
             ..Bounds::default()
         },

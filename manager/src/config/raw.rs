@@ -92,6 +92,12 @@ pub struct RawLimits {
     pub pids: Option<u64>,
     /// Duration.
     pub turn_timeout: Option<String>,
+    /// Duration.
+    pub idle_timeout: Option<String>,
+    /// Duration.
+    pub max_lifetime: Option<String>,
+    /// Number.
+    pub max_cost_usd: Option<f64>,
 }
 
 impl RawConfig {

@@ -203,6 +203,9 @@ fn limits(raw: &RawLimits) -> Result<Limits, ConfigError> {
         ("cpus", raw.cpus.map(|cpus| json!(cpus))),
         ("pids", Some(json!(raw.pids.unwrap_or(Defaults::PIDS)))),
         ("turn_timeout", raw.turn_timeout.as_ref().map(|limit| json!(limit))),
+        ("idle_timeout", raw.idle_timeout.as_ref().map(|limit| json!(limit))),
+        ("max_lifetime", raw.max_lifetime.as_ref().map(|limit| json!(limit))),
+        ("max_cost_usd", raw.max_cost_usd.map(|cost| json!(cost))),
     ];
     given.extend(all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     Limits::from_object(&given)
@@ -263,8 +266,11 @@ mod tests {
         assert!(error.contains("WORKER_KEEP_RECORDS") && error.contains("90s"), "{error}");
         raw.keep_records = None;
         raw.limits.cpus = Some(-1.0);
-        let error = Settings::check(raw, Path::new("/none")).unwrap_err().to_string();
+        let error = Settings::check(raw.clone(), Path::new("/none")).unwrap_err().to_string();
         assert!(error.contains("limits.cpus"), "{error}");
+        raw.limits = RawLimits { idle_timeout: Some("never".to_owned()), ..RawLimits::default() };
+        let error = Settings::check(raw, Path::new("/none")).unwrap_err().to_string();
+        assert!(error.contains("limits.idle_timeout"), "{error}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
-use worker_protocol::{ErrorKind, Problem, Status, WorkerId};
+use worker_protocol::{ErrorKind, LimitName, Problem, Status, WorkerId};
 
 use super::effects::{Effects, Write};
 use super::{Autopsy, Launch, LaunchError, Outcome, Resolution};
@@ -99,17 +99,26 @@ fn ended(worker: &mut Worker, autopsy: Autopsy, effects: &mut Effects) {
 fn judge(autopsy: Autopsy, at: Timestamp) -> Ended {
     let (status, reason, evidence) = match autopsy {
         Autopsy::Gone(evidence) => (Status::Failed, "instance lost".to_owned(), evidence),
-        Autopsy::Ended(evidence) => match evidence.exit_code {
-            Some(0) => (Status::Stopped, "completed".to_owned(), evidence),
-            // Exit code 137 alone does not mean it, nor does the flag alone.
-            Some(_) if evidence.oom_killed => {
-                (Status::Failed, "out of memory".to_owned(), evidence)
-            }
-            Some(code) => (Status::Failed, format!("exit {code}"), evidence),
-            None => (Status::Failed, "exit unknown".to_owned(), evidence),
-        },
+        Autopsy::Ended(evidence) => {
+            let (status, reason) = meaning(&evidence);
+            (status, reason, evidence)
+        }
     };
     Ended { status, reason, problem: None, evidence, at }
+}
+
+/// A wrapper whose worker has reached a limit ends with 0 when nothing was cut short.
+fn meaning(evidence: &Evidence) -> (Status, String) {
+    match (evidence.exit_code, evidence.limit) {
+        (Some(0), limit) => {
+            (Status::Stopped, limit.map_or("completed", LimitName::reason).to_owned())
+        }
+        (_, Some(limit)) => (Status::Failed, limit.reason().to_owned()),
+        // Exit code 137 alone does not mean it, nor does the flag alone.
+        (Some(_), None) if evidence.oom_killed => (Status::Failed, "out of memory".to_owned()),
+        (Some(code), None) => (Status::Failed, format!("exit {code}")),
+        (None, None) => (Status::Failed, "exit unknown".to_owned()),
+    }
 }
 
 fn removed(worker: &mut Worker, evidence: Evidence, effects: &mut Effects) {

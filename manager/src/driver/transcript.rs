@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::path::Path;
 use worker_protocol::command::Force;
-use worker_protocol::{ErrorKind, Keys, Problem, Reply, WorkerId, parse_command};
+use worker_protocol::{ErrorKind, Keys, LimitName, Problem, Reply, WorkerId, parse_command};
 
 use super::*;
 use crate::decide::PriorRecord;
@@ -241,11 +241,14 @@ impl Play {
     }
 }
 
-/// `runs`, `gone`, or an exit code with or without `oom`.
+/// `runs`, `gone`, or an exit code, with `oom` or the limit that was reached.
 fn autopsy(what: &str) -> Option<Autopsy> {
+    let limit = what.split(' ').nth(1);
+    let exit = serde_json::json!({"limit": {"name": limit}});
     let evidence = |exit_code: Option<i64>| Evidence {
         exit_code,
         oom_killed: what.ends_with("oom"),
+        limit: LimitName::of_exit(&exit),
         result: Some("the final text".to_owned()),
         ..Evidence::default()
     };

@@ -214,3 +214,24 @@ fn modules_add_to_the_environment_and_the_agent_has_the_last_word() {
     let without = catalogue.environment(custom, &modules(&["GIT"]));
     assert_eq!((without.get("HOST"), without["SHARED"].as_str()), (None, "agent"));
 }
+
+/// An image is what its hash says: by a variable, or by a file of the vendor's own format.
+#[test]
+fn no_vendors_agent_updates_itself() {
+    let sources = embedded();
+    let catalogue = build(&sources).unwrap();
+    let says = |agent: AgentType, text: &str| {
+        let head = &catalogue.agent(agent).unwrap().head;
+        let mut variables = head.env.iter().map(|(name, value)| format!("{name}={value}"));
+        let mut files = head
+            .files
+            .iter()
+            .map(|name| String::from_utf8_lossy(&sources[&format!("files/{name}")]).into_owned());
+        variables.any(|variable| variable == text) || files.any(|file| file.contains(text))
+    };
+    assert!(says(AgentType::Claude, "DISABLE_AUTOUPDATER=1"));
+    assert!(says(AgentType::Factory, "FACTORY_DROID_AUTO_UPDATE_ENABLED=false"));
+    assert!(says(AgentType::Codex, "check_for_update_on_startup = false"));
+    assert!(says(AgentType::Gemini, "\"enableAutoUpdate\": false"));
+    assert!(says(AgentType::Opencode, "OPENCODE_DISABLE_AUTOUPDATE=true"));
+}

@@ -122,6 +122,9 @@ pub struct AgentHead {
     pub command: Vec<String>,
     /// Where it reads its instructions.
     pub instructions: String,
+    /// Whether it tells what it costs, so that its cost can have a limit.
+    #[serde(default)]
+    pub tells_cost: bool,
     /// Names of environment variables that hold credentials for it.
     #[serde(default)]
     pub credentials: Vec<String>,

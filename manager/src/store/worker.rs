@@ -5,7 +5,7 @@ use redis::{RedisResult, Value};
 use std::collections::BTreeMap;
 use worker_protocol::boot::{BootKeys, RedisAccess};
 use worker_protocol::key::INPUT_GROUP;
-use worker_protocol::{Output, OutputKind, Pulse, Secret, Source, WorkerId};
+use worker_protocol::{LimitName, Output, OutputKind, Pulse, Secret, Source, WorkerId};
 
 use super::connect::{Store, StoreError, texts};
 use crate::driver::RememberedWorker;
@@ -43,6 +43,10 @@ impl Admission {
 pub struct Tail {
     /// Whether the wrapper said how the agent ended.
     pub has_exit: bool,
+    /// The limit of time or cost that ended the worker, as the wrapper said.
+    pub limit: Option<LimitName>,
+    /// Whether the kernel had killed something for want of memory, as the wrapper said.
+    pub oom_killed: bool,
     /// The number of the last entry.
     pub seq: u64,
     /// The final text.
@@ -250,7 +254,8 @@ fn is_repetition(error: &redis::RedisError) -> bool {
 fn summarise(entries: &[BTreeMap<String, String>]) -> Tail {
     let outputs: Vec<_> = entries.iter().filter_map(Output::from_entry).collect();
     let seq = entries.first().and_then(|entry| entry.get("seq")?.parse().ok()).unwrap_or(0);
-    let has_exit = outputs.first().is_some_and(|output| output.kind == OutputKind::Exit);
+    let exit = outputs.first().filter(|output| output.kind == OutputKind::Exit);
+    let told = exit.and_then(|exit| exit.data.as_ref());
     let final_text = outputs
         .iter()
         .find(|output| output.kind == OutputKind::TurnCompleted && !output.content.is_empty())
@@ -269,12 +274,19 @@ fn summarise(entries: &[BTreeMap<String, String>]) -> Tail {
         let end = text.floor_char_boundary(RESULT_LIMIT);
         text.truncate(end);
     }
-    Tail { has_exit, seq, result }
+    Tail {
+        has_exit: exit.is_some(),
+        limit: told.and_then(LimitName::of_exit),
+        oom_killed: told.is_some_and(|data| data["oom_killed"] == true),
+        seq,
+        result,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn entry(kind: OutputKind, text: &str, seq: u64) -> BTreeMap<String, String> {
         Output::new(kind, Source::Agent, text)
@@ -291,7 +303,8 @@ mod tests {
             entry(OutputKind::TurnCompleted, "hello", 2),
             entry(OutputKind::Stdout, "noise", 1),
         ]);
-        assert_eq!(tail, Tail { has_exit: true, seq: 3, result: Some("hello".to_owned()) });
+        let result = Some("hello".to_owned());
+        assert_eq!(tail, Tail { has_exit: true, seq: 3, result, ..Tail::default() });
     }
 
     #[test]
@@ -301,7 +314,19 @@ mod tests {
             entry(OutputKind::Stdout, "a", 2),
             entry(OutputKind::TurnCompleted, "", 1),
         ]);
-        assert_eq!(tail, Tail { has_exit: false, seq: 3, result: Some("a\nb".to_owned()) });
+        let result = Some("a\nb".to_owned());
+        assert_eq!(tail, Tail { has_exit: false, seq: 3, result, ..Tail::default() });
+    }
+
+    #[test]
+    fn what_ended_a_worker_is_told_by_its_last_entry_alone() {
+        let limit = worker_protocol::Reached::MaxCostUsd(1.0).to_data();
+        let mut exit = entry(OutputKind::Exit, "exit 1", 2);
+        exit.insert("data".to_owned(), json!({"limit": limit, "oom_killed": true}).to_string());
+        let tail = summarise(std::slice::from_ref(&exit));
+        assert_eq!((tail.limit, tail.oom_killed), (Some(LimitName::MaxCostUsd), true));
+        let tail = summarise(&[entry(OutputKind::Ready, "started again", 3), exit]);
+        assert_eq!((tail.limit, tail.oom_killed), (None, false));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use worker_protocol::command::Force;
 use worker_protocol::create::Life;
-use worker_protocol::{Create, Header, Problem, Pulse, Status, WorkerId, rfc3339};
+use worker_protocol::{Create, Header, LimitName, Problem, Pulse, Status, WorkerId, rfc3339};
 
 use crate::image::{ImageHash, Rendered};
 
@@ -142,6 +142,8 @@ pub struct Evidence {
     pub exit_code: Option<i64>,
     /// Whether the kernel killed something in it for want of memory.
     pub oom_killed: bool,
+    /// The limit of time or cost that ended it.
+    pub limit: Option<LimitName>,
     /// The wrapper's last sign of life.
     pub pulse: Option<Pulse>,
     /// The final text, for `wait done`.

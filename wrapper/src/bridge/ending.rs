@@ -88,6 +88,8 @@ pub(super) enum Why {
     Wanted,
     /// The turn that runs cannot be ended otherwise.
     Stuck,
+    /// A limit was reached.
+    Limit,
     /// Its work is done, and it does not end by itself.
     Lingers,
     /// Redis does not accept the worker.
@@ -98,6 +100,11 @@ impl Ending {
     /// Whether no further turn is to begin.
     pub(super) fn has_begun(&self) -> bool {
         !matches!(self.phase, Phase::Working)
+    }
+
+    /// Whether a headless worker's agent was told that nothing more comes.
+    pub(super) fn is_dismissed(&self) -> bool {
+        matches!(self.phase, Phase::Dismissed { .. })
     }
 
     /// Whether the agent was told to end.
@@ -202,7 +209,7 @@ impl Bridge {
         }
     }
 
-    fn work_is_done(&self) -> bool {
+    pub(super) fn work_is_done(&self) -> bool {
         self.is_headless()
             && self.ending.outcome.is_some()
             && self.turn.is_none()
@@ -222,22 +229,28 @@ impl Bridge {
             None => format!("the agent ended with exit code {}", ended.code()),
         };
         if self.turn.is_some() {
-            let (outcome, text) = match self.ending.why {
-                Some(_) => (Outcome::Interrupted, "the worker was stopped"),
-                None => (Outcome::Error, "the agent ended in the turn"),
+            let (outcome, text) = match (self.limits.reached, self.ending.why) {
+                (Some(_), _) => (Outcome::Limit, "the worker has reached a limit"),
+                (None, Some(_)) => (Outcome::Interrupted, "the worker was stopped"),
+                (None, None) => (Outcome::Error, "the agent ended in the turn"),
             };
-            self.turn_ended(TurnEnd::new(outcome, text), now);
+            let mut end = TurnEnd::new(outcome, text);
+            end.data.extend(self.limits.entry());
+            self.turn_ended(end, now);
         }
         if !self.ready && self.ending.why.is_none() {
             self.error(&format!("{text} before it could take prompts"));
         }
         self.name_what_was_not_begun();
-        let data = serde_json::json!({
+        let mut data = serde_json::json!({
             "code": ended.code(),
             "signal": ended.signal(),
             "oom_killed": oom_killed,
             "stderr": self.stderr.0,
         });
+        for (name, value) in self.shortages.entries().into_iter().chain(self.limits.entry()) {
+            data[name] = value;
+        }
         self.say(Output::new(OutputKind::Exit, Source::Wrapper, text).with_data(data));
         self.end_with(self.exit_code(ended), now);
     }
@@ -266,7 +279,7 @@ impl Bridge {
         self.beat(now);
         self.effects.push(Effect::KillAll);
         let patience = match self.ending.why {
-            None | Some(Why::Stuck | Why::Lingers) => LAST_WORDS,
+            None | Some(Why::Stuck | Why::Lingers | Why::Limit) => LAST_WORDS,
             Some(Why::Wanted) => LAST_WORDS_IN_HASTE,
             Some(Why::CutOff) => Duration::ZERO,
         };
@@ -279,7 +292,8 @@ impl Bridge {
             Some(Why::CutOff) => CUT_OFF,
             Some(Why::Stuck) => STUCK,
             Some(Why::Wanted) => 0,
-            None | Some(Why::Lingers) => self.code_of_the_task(ended),
+            _ if self.limits.reached.is_some() => u8::from(self.is_cut_short()),
+            None | Some(Why::Limit | Why::Lingers) => self.code_of_the_task(ended),
         }
     }
 

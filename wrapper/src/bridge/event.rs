@@ -5,6 +5,7 @@ use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
 use worker_protocol::{Input, Output, Problem};
 
+use crate::cgroup::Shortage;
 use crate::driver::{RunEnd, Start};
 use crate::frame::Line;
 use crate::reaper::Ended;
@@ -62,6 +63,8 @@ pub enum Event {
         /// 126 or 127.
         code: u8,
     },
+    /// The kernel has refused the worker something; all that it has since the start.
+    RanShort(Shortage),
     /// Redis does not accept this worker any more; the reason.
     CutOff(String),
     /// Time has passed.
@@ -96,6 +99,10 @@ pub enum Effect {
     CloseStdin,
     /// Signal the agent's process group.
     Signal(Signal),
+    /// Remember what descends from the agent.
+    RememberProcesses,
+    /// Kill what was remembered and does not descend from the agent any more.
+    KillOrphans,
     /// Kill every process of the worker but this one.
     KillAll,
     /// Show that the worker lives: JSON.

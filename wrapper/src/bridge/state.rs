@@ -9,7 +9,9 @@ use worker_protocol::{Boot, Output, OutputKind, Pulse, Source, rfc3339};
 
 use super::ending::{Ending, Stderr, Why};
 use super::event::{Effect, Event, Now};
+use super::limits::Limits;
 use super::run::Run;
+use super::shortage::Shortages;
 use super::turns::{Prompt, Turn};
 use crate::driver::{Driver, Told, printed};
 use crate::frame::Line;
@@ -32,6 +34,10 @@ pub struct Bridge {
     /// Of an agent whose process lives for a turn.
     pub(super) run: Run,
     pub(super) ending: Ending,
+    pub(super) limits: Limits,
+    pub(super) shortages: Shortages,
+    /// Until when what an interrupted tool leaves is looked for.
+    pub(super) orphans_until: Option<Instant>,
     pub(super) stderr: Stderr,
     pub(super) pulse: Pulse,
     /// When something last went in or came out.
@@ -40,9 +46,9 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    /// A bridge to an agent that was just started.
+    /// A bridge to an agent that was just started, in a worker of this age.
     #[must_use]
-    pub fn new(boot: Boot, driver: Box<dyn Driver + Send>, now: Now) -> Self {
+    pub fn new(boot: Boot, driver: Box<dyn Driver + Send>, age: Duration, now: Now) -> Self {
         Self {
             boot,
             driver,
@@ -54,6 +60,9 @@ impl Bridge {
             unwritten: VecDeque::new(),
             run: Run::default(),
             ending: Ending::default(),
+            limits: Limits::new(age, now),
+            shortages: Shortages::default(),
+            orphans_until: None,
             stderr: Stderr::default(),
             pulse: Pulse::default(),
             active_at: None,
@@ -91,9 +100,11 @@ impl Bridge {
             Event::AgentEnded { ended, oom_killed } => self.agent_ended(ended, oom_killed, now),
             Event::RunEnded(end) => self.run_ended(end, now),
             Event::RunNotStarted { problem, code } => self.run_not_started(&problem, code, now),
+            Event::RanShort(shortage) => self.ran_short(shortage, now),
             Event::CutOff(reason) => self.cut_off(&reason, now),
             Event::Tick => self.tick(now),
         }
+        self.heed_limits(now);
         self.next_turn(now);
         self.go_on_ending(now);
         std::mem::take(&mut self.effects)
@@ -188,6 +199,8 @@ impl Bridge {
         self.time_passed(now);
         self.watch_turn(now);
         self.watch_deaf_agent(now);
+        self.tell_shortages(now);
+        self.watch_orphans(now);
         if self.beaten.is_none_or(|at| now.clock.duration_since(at) >= BEAT_EVERY) {
             self.beat(now);
         }
@@ -196,6 +209,7 @@ impl Bridge {
     /// Something went in or came out.
     pub(super) fn active(&mut self, now: Now) {
         self.active_at = Some(now.at);
+        self.limits.idle_since = now.clock;
     }
 
     pub(super) fn beat(&mut self, now: Now) {
@@ -211,6 +225,7 @@ impl Bridge {
         if let Some(id) = self.turn.as_ref().and_then(|turn| turn.id) {
             output.turn = Some(id.to_string());
         }
+        self.note_cost(&output);
         if let Some(session) = &output.session_id {
             self.pulse.session_id = Some(session.clone());
         }

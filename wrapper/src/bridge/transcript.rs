@@ -11,6 +11,7 @@ use worker_protocol::create::Life;
 use worker_protocol::{AgentProtocol, AgentType, Boot, Input, Output, Secret, WorkerId};
 
 use super::{Bridge, Delivery, Effect, Event, Now};
+use crate::cgroup::Shortage;
 use crate::driver::{RunEnd, Start};
 use crate::frame::Line;
 use crate::reaper::Ended;
@@ -93,9 +94,9 @@ impl Scene {
     /// `claude headless`: a worker that was just started, on a clock of its own.
     fn new(worker: &str) -> (Self, Vec<Effect>) {
         let boot = boot(worker);
-        let driver = crate::driver::for_agent(&boot.agent);
+        let driver = crate::driver::for_agent(&boot);
         let now = Now { at: Timestamp::UNIX_EPOCH, clock: Instant::now() };
-        let mut bridge = Bridge::new(boot, driver, now);
+        let mut bridge = Bridge::new(boot, driver, Duration::ZERO, now);
         let effects = match worker.strip_prefix("missing ") {
             Some(problem) => bridge.never_began(problem, 127, now),
             None => bridge.begin(now),
@@ -151,6 +152,12 @@ impl Scene {
             "run-starved" => Event::RunEnded(RunEnd { ended: Ended::Killed(9), oom_killed: true }),
             "not-started" => Event::RunNotStarted { problem: rest.to_owned(), code: 127 },
             "denied" => Event::CutOff(rest.to_owned()),
+            "short" => Event::RanShort(Shortage {
+                oom_kills: id.parse().unwrap(),
+                pids_refused: text.parse().unwrap(),
+                memory_limit: Some(64 << 20),
+                pids_limit: Some(64),
+            }),
             other => panic!("no such event: {other}"),
         };
         self.bridge.handle(event, self.now)
@@ -170,6 +177,7 @@ fn boot(worker: &str) -> Boot {
     let (protocol, agent_type) = match worker.split(' ').next() {
         Some("claude") => (AgentProtocol::Claude, AgentType::Claude),
         Some("pty") => (AgentProtocol::Pty, AgentType::Custom),
+        Some("acp") => (AgentProtocol::Acp, AgentType::Opencode),
         Some("droid") => (AgentProtocol::Droid, AgentType::Factory),
         _ => (AgentProtocol::Lines, AgentType::Custom),
     };
@@ -195,7 +203,22 @@ fn boot(worker: &str) -> Boot {
         },
         life: if worker.contains("headless") { Life::Headless } else { Life::Interactive },
         files: Vec::new(),
-        bounds: Bounds { turn_timeout: Some(Duration::from_secs(600)), ..Bounds::default() },
+        bounds: bounds(worker),
+    }
+}
+
+/// `idle=60`, `lifetime=3600` and `cost=1.5` are limits.
+fn bounds(worker: &str) -> Bounds {
+    let limit = |name: &str| {
+        let mut words = worker.split(' ').filter_map(|word| word.split_once('='));
+        words.find(|(word, _)| *word == name).map(|(_, value)| value.parse().unwrap())
+    };
+    Bounds {
+        turn_timeout: Some(Duration::from_secs(600)),
+        idle_timeout: limit("idle").map(Duration::from_secs_f64),
+        max_lifetime: limit("lifetime").map(Duration::from_secs_f64),
+        max_cost_usd: limit("cost"),
+        ..Bounds::default()
     }
 }
 
@@ -208,6 +231,8 @@ fn claude(verb: &str, rest: &str) -> Value {
         ("says", text) => json!({"type": "assistant", "session_id": "s1",
             "message": {"content": [{"type": "text", "text": text}]}}),
         ("result", "error" | "aborted") => failed,
+        ("result", "spent") => json!({"type": "result", "subtype": "error_max_budget_usd",
+            "is_error": true, "session_id": "s1", "total_cost_usd": 0.6}),
         (_, text) => json!({"type": "result", "subtype": "success", "is_error": false,
             "session_id": "s1", "result": text, "total_cost_usd": 0.5}),
     };
@@ -242,6 +267,8 @@ fn shown(effect: &Effect) -> String {
         Effect::Write(bytes) => format!("write {}", shown_bytes(bytes)),
         Effect::CloseStdin => "close stdin".to_owned(),
         Effect::Signal(signal) => format!("{signal} to the group"),
+        Effect::RememberProcesses => "remember the agent's processes".to_owned(),
+        Effect::KillOrphans => "SIGKILL to what the agent has lost of them".to_owned(),
         Effect::KillAll => "SIGKILL to everybody".to_owned(),
         Effect::Beat(pulse) => format!("beat {pulse}"),
         Effect::Finish { code, patience } => {

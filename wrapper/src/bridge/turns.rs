@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
 use worker_protocol::output::Outcome;
-use worker_protocol::{Output, OutputKind, Source};
+use worker_protocol::{Output, OutputKind, Reached, Source};
 
 use super::ending::Why;
 use super::event::{Delivery, Effect, Now};
@@ -34,6 +34,8 @@ pub(super) struct Turn {
 /// A turn that was told to end.
 struct Stopping {
     why: Outcome,
+    /// The limit that it has reached.
+    limit: Option<Reached>,
     since: Instant,
     pressed: bool,
 }
@@ -84,8 +86,12 @@ impl Bridge {
         // The end of work in the background is not that of a prompt's turn that runs meanwhile.
         let prompted = self.turn.take_if(|turn| background && turn.id.is_some());
         let stopping = self.turn.as_ref().and_then(|turn| turn.stopping.as_ref());
+        let interrupted = stopping.is_some();
         if let (Some(stopping), true) = (stopping, outcome != Outcome::Success) {
             outcome = stopping.why;
+            if let Some(limit) = stopping.limit {
+                data.insert("limit".to_owned(), limit.to_data());
+            }
         }
         if let Some(turn) = &self.turn {
             let spent = now.clock.duration_since(turn.since).as_millis();
@@ -107,15 +113,18 @@ impl Bridge {
             self.ending.outcome = Some(outcome);
         }
         self.turn = prompted;
+        if interrupted {
+            self.look_for_orphans(now);
+        }
         self.beat(now);
     }
 
     /// Ends the turn that runs; the agent stays.
     pub(super) fn interrupt(&mut self, now: Now) {
-        self.tell_turn_to_end(Outcome::Interrupted, now);
+        self.tell_turn_to_end(Outcome::Interrupted, None, now);
     }
 
-    fn tell_turn_to_end(&mut self, why: Outcome, now: Now) {
+    pub(super) fn tell_turn_to_end(&mut self, why: Outcome, limit: Option<Reached>, now: Now) {
         let Some(turn) = &mut self.turn else {
             // A program without turns may be at work all the same.
             if self.driver.turns_end() == TurnsEnd::WhenWritten {
@@ -128,7 +137,8 @@ impl Bridge {
         if turn.stopping.is_some() {
             return;
         }
-        turn.stopping = Some(Stopping { why, since: now.clock, pressed: false });
+        turn.stopping = Some(Stopping { why, limit, since: now.clock, pressed: false });
+        self.remember_processes();
         let mut told = Vec::new();
         self.driver.interrupt(&mut told);
         self.carry_out(told, now);
@@ -137,10 +147,13 @@ impl Bridge {
     /// A turn that takes too long is ended, and one that does not end is pressed.
     pub(super) fn watch_turn(&mut self, now: Now) {
         let Some(turn) = &mut self.turn else { return };
-        let limit = self.boot.bounds.turn_timeout;
+        let spent = now.clock.duration_since(turn.since);
+        let limit = self.boot.bounds.turn_timeout.filter(|limit| spent > *limit);
         match &mut turn.stopping {
-            None if limit.is_some_and(|limit| now.clock.duration_since(turn.since) > limit) => {
-                self.tell_turn_to_end(Outcome::Timeout, now);
+            None => {
+                let Some(limit) = limit.map(Reached::TurnTimeout) else { return };
+                self.tell_limit(limit, "the turn is ended");
+                self.tell_turn_to_end(Outcome::Timeout, Some(limit), now);
             }
             Some(stopping) if now.clock.duration_since(stopping.since) > INTERRUPT_WITHIN => {
                 let again = stopping.pressed;
@@ -149,6 +162,7 @@ impl Bridge {
                     // Its end is the turn's, and the worker's next turn has another.
                     self.effects.push(Effect::Signal(Signal::SIGKILL));
                 } else if again {
+                    self.limits.reached = self.limits.reached.or(stopping.limit);
                     self.error("the turn could not be ended, so the agent is");
                     self.stop(Why::Stuck, now);
                 } else {

@@ -19,9 +19,8 @@ pub use stream_json::StreamJson;
 
 use serde_json::{Map, Value};
 
-use worker_protocol::boot::BootAgent;
 use worker_protocol::output::Outcome;
-use worker_protocol::{AgentProtocol, Output, OutputKind, Source};
+use worker_protocol::{AgentProtocol, Boot, Output, OutputKind, Source};
 
 use crate::frame::Line;
 use crate::reaper::Ended;
@@ -197,12 +196,13 @@ pub trait Driver {
     }
 }
 
-/// The driver for an agent.
+/// The driver for a worker's agent.
 #[must_use]
-pub fn for_agent(agent: &BootAgent) -> Box<dyn Driver + Send> {
+pub fn for_agent(boot: &Boot) -> Box<dyn Driver + Send> {
+    let agent = &boot.agent;
     match agent.protocol {
         AgentProtocol::Acp => Box::new(Acp::new(agent)),
-        AgentProtocol::Claude => Box::new(Claude::new(agent)),
+        AgentProtocol::Claude => Box::new(Claude::new(agent, boot.bounds.max_cost_usd)),
         AgentProtocol::Droid => Box::new(Droid::new(agent)),
         AgentProtocol::Lines => Box::new(Lines),
         AgentProtocol::Pty => Box::<Pty>::default(),

@@ -1,4 +1,5 @@
-use worker_protocol::Secret;
+use std::path::Path;
+use worker_protocol::{AgentProtocol, Secret};
 
 use crate::redis_server::{Redis, pending, until};
 use crate::worker::{INPUT, Worker, boot, prepare};
@@ -93,6 +94,53 @@ fn an_interrupt_reaches_the_program_and_it_stays() {
     worker.heard("stdout", "interrupted");
     worker.signal("-TERM");
     assert_eq!(worker.code(), 0);
+}
+
+#[test]
+fn an_interrupt_reaches_the_tool_that_the_program_waits_for() {
+    let redis = Redis::start();
+    let tool = "trap 'echo the tool ends; exit 0' INT; echo up; while :; do sleep 0.05; done";
+    let script =
+        format!("trap ': goes on' INT; sh -c \"{tool}\"; echo the program goes on; exec cat");
+    let mut worker = Worker::with_script(&redis, &script);
+    worker.heard("stdout", "up");
+    worker.send(&["type", "interrupt"]);
+    worker.heard("stdout", "the tool ends");
+    worker.heard("stdout", "the program goes on");
+    worker.send(&["prompt", "still here"]);
+    worker.heard("stdout", "still here");
+    assert_eq!(worker.children().split_whitespace().count(), 1);
+}
+
+/// Speaks as Claude Code does, and kills no more of its tool than the shell.
+const CARELESS: &str = r#"while read -r line; do case $line in
+  *initialize*) echo '{"type":"control_response","response":{"request_id":"wrapper-initialize"}}' ;;
+  *interrupt*) kill -9 $tool
+    echo '{"type":"result","is_error":true,"terminal_reason":"aborted_tools"}' ;;
+  *'"content":"work"'*) sh -c 'sleep 1000 & echo tool $!; wait' & tool=$! ;;
+  *'"content":"leave"'*) sh -c 'sleep 1000 & echo left $!'
+    echo '{"type":"result","is_error":false}' ;;
+esac; done"#;
+
+#[test]
+fn what_an_interrupted_tool_has_started_is_ended_and_what_was_left_before_stays() {
+    let redis = Redis::start();
+    prepare(&mut redis.connect());
+    let mut boot = boot(&redis, CARELESS);
+    boot.agent.protocol = AgentProtocol::Claude;
+    let mut worker = Worker::start(&redis, &boot);
+    let started = |worker: &mut Worker, prompt: &str, word: &str| {
+        worker.send(&["prompt", prompt]);
+        let line = worker.heard("stdout", word)["content"].clone();
+        format!("/proc/{}", line.rsplit_once(' ').unwrap().1)
+    };
+    let left = started(&mut worker, "leave", "left ");
+    let tool = started(&mut worker, "work", "tool ");
+    worker.send(&["type", "interrupt"]);
+    until("the end of what the tool had started", || (!Path::new(&tool).exists()).then_some(()));
+    assert!(Path::new(&left).exists());
+    let pid = left.trim_start_matches("/proc/");
+    std::process::Command::new("kill").args(["-KILL", pid]).status().unwrap();
 }
 
 #[test]

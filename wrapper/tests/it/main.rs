@@ -2,9 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod acp;
+mod bad_input;
 mod boot;
 mod droid;
 mod endings;
+mod limits;
 mod odd;
 mod proxy;
 mod pty;

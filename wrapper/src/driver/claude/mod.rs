@@ -43,11 +43,11 @@ pub struct Claude {
 }
 
 impl Claude {
-    /// A conversation that has not begun.
+    /// A conversation that has not begun, and may cost so much in US dollars.
     #[must_use]
-    pub fn new(agent: &BootAgent) -> Self {
+    pub fn new(agent: &BootAgent, max_cost_usd: Option<f64>) -> Self {
         Self {
-            arguments: arguments(agent),
+            arguments: arguments(agent, max_cost_usd),
             requests: 0,
             in_turn: false,
             awake: false,
@@ -227,7 +227,10 @@ impl Driver for Claude {
 }
 
 /// A value of the caller's goes behind `=`, so that it cannot be taken for a flag.
-fn arguments(agent: &BootAgent) -> Vec<String> {
+///
+/// Claude Code keeps to its budget within a turn: it makes no further request once it is spent. What
+/// a session cost before this process does not count for it.
+fn arguments(agent: &BootAgent, max_cost_usd: Option<f64>) -> Vec<String> {
     let mut arguments: Vec<_> = [
         "-p",
         "--output-format=stream-json",
@@ -246,6 +249,7 @@ fn arguments(agent: &BootAgent) -> Vec<String> {
     for (flag, value) in optional {
         arguments.extend(value.as_ref().map(|value| format!("{flag}={value}")));
     }
+    arguments.extend(max_cost_usd.map(|budget| format!("--max-budget-usd={budget}")));
     arguments
 }
 

@@ -12,7 +12,7 @@ use crate::driver::{Driver, Told};
 use crate::frame::Line;
 
 fn claude() -> Claude {
-    Claude::new(&BootAgent {
+    let agent = BootAgent {
         agent_type: AgentType::Claude,
         version: None,
         protocol: AgentProtocol::Claude,
@@ -23,7 +23,8 @@ fn claude() -> Claude {
         mcp_file: None,
         uid: 1000,
         workspace: "/workspace".into(),
-    })
+    };
+    Claude::new(&agent, Some(2.5))
 }
 
 /// Plays a transcript: what was written to stdin as a prompt is one here, and each line of stdout
