@@ -7,12 +7,13 @@
 //! signals, time ─┘                       └─► the end
 //! ```
 //! `input` takes what clients send, `turns` runs prompts one at a time, `run` is
-//! an agent's process that lives for one of them, `ending` brings agent
+//! an agent's process that lives for one of them, `past` what is known of earlier runs, `ending` brings agent
 //! and worker to their end.
 
 mod ending;
 mod event;
 mod input;
+mod past;
 mod run;
 mod state;
 mod turns;

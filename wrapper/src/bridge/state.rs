@@ -8,6 +8,7 @@ use worker_protocol::{Boot, Output, OutputKind, Pulse, Source, rfc3339};
 
 use super::ending::{Ending, Stderr, Why};
 use super::event::{Effect, Event, Now};
+use super::past::Notes;
 use super::run::Run;
 use super::turns::{Prompt, Turn};
 use crate::driver::{Driver, Told, printed};
@@ -33,6 +34,7 @@ pub struct Bridge {
     pub(super) ending: Ending,
     pub(super) stderr: Stderr,
     pub(super) pulse: Pulse,
+    pub(super) notes: Notes,
     beaten: Option<Instant>,
 }
 
@@ -53,6 +55,7 @@ impl Bridge {
             ending: Ending::default(),
             stderr: Stderr::default(),
             pulse: Pulse::default(),
+            notes: Notes::default(),
             beaten: None,
         }
     }
@@ -202,8 +205,9 @@ impl Bridge {
         if let Some(id) = self.turn.as_ref().and_then(|turn| turn.id) {
             output.turn = Some(id.to_string());
         }
-        if let Some(session) = &output.session_id {
-            self.pulse.session_id = Some(session.clone());
+        if output.session_id.is_some() && output.session_id != self.pulse.session_id {
+            self.pulse.session_id.clone_from(&output.session_id);
+            self.note();
         }
         self.effects.push(Effect::Say(output));
     }

@@ -24,6 +24,7 @@ use worker_protocol::output::Outcome;
 use worker_protocol::{AgentProtocol, Output, OutputKind, Source};
 
 use crate::frame::Line;
+use crate::kept::Past;
 use crate::reaper::Ended;
 
 const NO_TERMINAL: &str = "`keys` and `resize` are for agents on a terminal (`protocol` `pty`)";
@@ -143,6 +144,21 @@ pub trait Driver {
 
     /// Who says that a turn is over.
     fn turns_end(&self) -> TurnsEnd;
+
+    /// Goes on after an earlier run. Comes first of all.
+    fn resume(&mut self, _past: &Past) {}
+
+    /// Gives up the session of earlier runs, and begins a new one. Whether there was one to give
+    /// up.
+    fn forget(&mut self) -> bool {
+        false
+    }
+
+    /// How much of its cost, in US dollars, the agent itself goes on counting from when its session
+    /// is resumed.
+    fn counted_usd(&self) -> f64 {
+        0.0
+    }
 
     /// The agent's process runs.
     fn begin(&mut self, told: &mut Vec<Told>);
