@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 
 mod images;
+mod rest;
 mod stage;
 
 use serde_json::json;

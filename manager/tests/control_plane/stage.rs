@@ -1,6 +1,7 @@
 //! A Redis of its own, an engine that plays, somebody who plays the wrappers, and managers.
 
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use worker_manager::engine::{InstanceState, ScriptedEngine};
 use worker_manager::image::{Catalogue, Offer};
 use worker_manager::serve::serve;
 use worker_manager::store::Store;
+use worker_protocol::boot::Again;
 use worker_protocol::{Boot, Pulse};
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -190,16 +192,25 @@ async fn connect(client: &redis::Client) -> redis::aio::MultiplexedConnection {
 }
 
 /// In place of the wrapper of each instance that runs: shows that it lives, with the credentials
-/// and under the key that it was given.
+/// and under the key that it was given when it was started first.
 async fn play_wrappers(engine: Arc<ScriptedEngine>, client: redis::Client) {
     let pulse = serde_json::to_string(&Pulse { turns: 3, ..Pulse::default() }).unwrap();
-    let mut alive = std::collections::BTreeSet::new();
+    let mut boots = BTreeMap::new();
+    let mut lives = BTreeSet::new();
     loop {
         for found in engine.instances() {
-            if found.state != InstanceState::Running || alive.contains(&found.name) {
+            let starts = engine.starts(&found.name);
+            if found.state != InstanceState::Running || !lives.insert((found.name.clone(), starts))
+            {
                 continue;
             }
-            let boot: Boot = serde_json::from_slice(&engine.input(&found.name).unwrap()).unwrap();
+            let input = engine.input(&found.name).unwrap();
+            if let Ok(boot) = serde_json::from_slice::<Boot>(&input) {
+                boots.insert(found.name.clone(), boot);
+            } else {
+                let _: Again = serde_json::from_slice(&input).unwrap();
+            }
+            let boot = &boots[&found.name];
             let user = redis::RedisConnectionInfo::default()
                 .set_username(&boot.redis.username)
                 .set_password(boot.redis.password.reveal());
@@ -211,7 +222,6 @@ async fn play_wrappers(engine: Arc<ScriptedEngine>, client: redis::Client) {
                 .query_async(&mut connection)
                 .await
                 .unwrap();
-            alive.insert(found.name);
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

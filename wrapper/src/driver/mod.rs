@@ -176,7 +176,8 @@ pub trait Driver {
     fn stdin(&mut self, text: &str, told: &mut Vec<Told>) -> Result<(), &'static str>;
 
     /// A line of stdout. Every line gives one or more entries, never none; a piece of a longer text
-    /// gives its part of that text's entry.
+    /// gives its part of that text's entry, and one that repeats what was said in earlier runs is
+    /// counted in one.
     fn line(&mut self, line: Line, told: &mut Vec<Told>);
 
     /// Key strokes for a program on a terminal.
