@@ -100,10 +100,7 @@ impl Play {
                 Event::ImageRemoved(self.removing(), Err(problem))
             }
             ("pruned", bytes) => Event::CachePruned(Ok(bytes.parse().unwrap())),
-            (
-                "resolved" | "launched" | "started" | "stopped" | "autopsied" | "removed",
-                rest,
-            ) => {
+            ("resolved" | "launched" | "started" | "stopped" | "autopsied" | "removed", rest) => {
                 let (id, what) = rest.split_once(' ').unwrap();
                 Event::Done(worker(id), self.outcome(verb, what))
             }
@@ -132,9 +129,7 @@ impl Play {
                 let launch = Launch { ip_address: None, started_at: None };
                 Outcome::Started(Ok(Start { image: "worker:image".into(), launch }))
             }
-            ("started", why) => {
-                Outcome::Started(Err(Problem::new(ErrorKind::StartFailed, why)))
-            }
+            ("started", why) => Outcome::Started(Err(Problem::new(ErrorKind::StartFailed, why))),
             ("stopped", "unavailable") => Outcome::Stopped(Err(unavailable())),
             ("stopped", what) => Outcome::Stopped(Ok(autopsy(what).unwrap())),
             ("autopsied", _) => Outcome::Autopsied(Ok(autopsy(what))),

@@ -11,7 +11,9 @@ pub mod worker;
 pub use build::{Begin, Build, BuildId, Builds, Prebuild};
 pub use request::{Known, Requests};
 pub use sweep::{Cause, Fate, Sweep, Sweeps};
-pub use worker::{Ended, Evidence, Image, Intent, Origin, Stage, StepKind, Until, Waiting, Wish, Worker};
+pub use worker::{
+    Ended, Evidence, Image, Intent, Origin, Stage, StepKind, Until, Waiting, Wish, Worker,
+};
 
 use jiff::Timestamp;
 use std::collections::BTreeMap;

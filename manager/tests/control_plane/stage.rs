@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use worker_manager::act::Hands;
@@ -30,7 +31,9 @@ pub(crate) struct Stage {
     asked: AtomicUsize,
 }
 
+/// Each has threads of its own, as a process would: when it dies, all that it does dies.
 pub(crate) struct Manager {
+    runtime: Runtime,
     task: JoinHandle<()>,
     stop: CancellationToken,
 }
@@ -95,8 +98,9 @@ impl Stage {
             Hands::new(engine, store, Catalogue::load(None, &Offer::default()).unwrap(), settings);
         let stop = CancellationToken::new();
         let until_then = stop.clone();
-        let task = tokio::spawn(async move { serve(hands, until_then).await.unwrap() });
-        Manager { task, stop }
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let task = runtime.spawn(async move { serve(hands, until_then).await.unwrap() });
+        Manager { runtime, task, stop }
     }
 
     /// Sends a command and waits for its reply.
@@ -166,13 +170,13 @@ impl Manager {
     pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.task.await.unwrap();
+        self.runtime.shutdown_background();
     }
 
     /// Stops at once, in the middle of whatever it does.
     pub(crate) async fn die(self) {
-        self.task.abort();
+        self.runtime.shutdown_background();
         let _ = self.task.await;
-        self.stop.cancel();
     }
 }
 

@@ -70,8 +70,6 @@ impl Acp {
              nothing of what was said before"
         );
         let data = json!({"lost_session_id": session});
-        told.push(Told::Say(
-            Output::new(OutputKind::Error, Source::Wrapper, text).with_data(data),
-        ));
+        told.push(Told::Say(Output::new(OutputKind::Error, Source::Wrapper, text).with_data(data)));
     }
 }

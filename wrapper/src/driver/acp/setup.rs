@@ -157,13 +157,7 @@ impl Acp {
         self.choose_model(session, result, raw, told);
     }
 
-    fn choose_model(
-        &mut self,
-        session: String,
-        result: &Value,
-        raw: String,
-        told: &mut Vec<Told>,
-    ) {
+    fn choose_model(&mut self, session: String, result: &Value, raw: String, told: &mut Vec<Told>) {
         self.session = Some(session.clone());
         let Some(model) = self.model.clone() else { return self.ready(raw, told) };
         self.unnamed("answer", raw, told);

@@ -375,7 +375,10 @@ fn a_session_goes_on_by_the_shortest_way_that_the_agent_offers() {
     ] {
         let (mut driver, told) = resuming(&capabilities);
         let asked = &written(&told)[0];
-        assert_eq!((&asked["method"], &asked["params"]["sessionId"]), (&method.into(), &"old".into()));
+        assert_eq!(
+            (&asked["method"], &asked["params"]["sessionId"]),
+            (&method.into(), &"old".into())
+        );
         let told = hear(&mut driver, &json!({"jsonrpc": "2.0", "id": 2, "result": null}));
         assert!(matches!(told[..], [Told::Ready { .. }]), "{told:?}");
         let mut told = Vec::new();
@@ -401,7 +404,8 @@ fn what_was_said_before_is_counted_and_not_said_again() {
 
 #[test]
 fn a_session_that_cannot_go_on_is_told_and_a_new_one_opened() {
-    let refusal = json!({"jsonrpc": "2.0", "id": 2, "error": {"code": -32602, "message": "no such"}});
+    let refusal =
+        json!({"jsonrpc": "2.0", "id": 2, "error": {"code": -32602, "message": "no such"}});
     let (mut driver, _) = resuming(&json!({"loadSession": true}));
     let lost = hear(&mut driver, &refusal);
     let (_, never_asked) = resuming(&json!({}));
