@@ -105,8 +105,10 @@ fn claude_code_without_its_session_says_so_and_begins_anew() {
     let it = Installation::start();
     let worker = it.worker(&[("agent_type", "CLAUDE")]);
     let first = worker.turn(HERON);
-    worker.root("find / -xdev -name '*.jsonl' -path '*projects*' -exec rm {} +");
-    stop(&worker);
+    // Of itself, at its end, it would write it again.
+    let lose = "rm -r ~/.claude/projects && kill -KILL $(pidof claude)";
+    it.engine.ask(&["exec", "--user", "1000", &worker.name(), "/bin/bash", "-c", lose]);
+    worker.becomes("FAILED");
     start(&worker);
     let end = worker.turn("@model say Who are you?");
     assert_eq!(end.content(), "Who are you?");
