@@ -4,14 +4,17 @@
 //! makes a second delivery harmless.
 
 use serde_json::{Map, Value, json};
-use worker_protocol::command::{DryRun, Force};
+use worker_protocol::command::{DryRun, Force, Selection};
 use worker_protocol::create::Restart;
 use worker_protocol::{
-    AgentProtocol, AgentType, Command, Create, ErrorKind, Problem, Status, WorkerId,
+    AgentProtocol, AgentType, Command, Create, ErrorKind, Problem, Status, WorkerId, rfc3339,
 };
 
 use crate::image::Catalogue;
-use crate::world::World;
+use crate::world::{Stage, Wish, Worker, World};
+
+/// The most workers that one reply tells of: some hundred kilobytes.
+const LISTED: usize = 1000;
 
 /// The answer.
 #[derive(Debug, PartialEq)]
@@ -33,6 +36,12 @@ pub enum Enactment {
     Join(WorkerId),
     /// End a worker.
     Delete(WorkerId, Force),
+    /// Let a worker rest.
+    Stop(WorkerId),
+    /// Let a worker run again.
+    Start(WorkerId),
+    /// End a worker's turn.
+    Interrupt(WorkerId),
     /// Tell a worker's record.
     Tell(WorkerId),
     /// Collect images.
@@ -69,6 +78,12 @@ pub fn decide(world: &World, catalogue: &Catalogue, question: &Question<'_>) -> 
         }
         (Command::Delete { force, .. }, Some(id)) => decide_delete(world, question, id, *force),
         (Command::Status { .. }, Some(id)) => Decision::Enact(Enactment::Tell(id)),
+        (Command::Stop { .. }, Some(id)) => decide_of_kept(world, question, id, decide_stop),
+        (Command::Start { .. }, Some(id)) => decide_of_kept(world, question, id, decide_start),
+        (Command::Interrupt { .. }, Some(id)) => {
+            decide_of_kept(world, question, id, decide_interrupt)
+        }
+        (Command::List(selection), _) => Decision::AlreadySo(list(world, selection)),
         (Command::Gc { dry_run }, _) => Decision::Enact(Enactment::Collect(*dry_run)),
         (Command::Ping, _) => Decision::AlreadySo(about_this_manager(world)),
         (_, None) => Decision::Refuse(Problem::new(
@@ -109,16 +124,100 @@ fn decide_delete(world: &World, question: &Question<'_>, id: WorkerId, force: Fo
         return Decision::Enact(Enactment::Delete(id, force));
     }
     match question.record {
-        Some(record) => {
-            let mut content = told(id, record.status);
-            content.insert("already".to_owned(), json!(true));
-            Decision::AlreadySo(content)
-        }
-        None => Decision::Refuse(Problem::new(
-            ErrorKind::UnknownWorker,
-            format!("no worker has the id {id}, and none has had it lately"),
-        )),
+        Some(record) => already(id, record.status),
+        None => unknown(id),
     }
+}
+
+/// Decides about a worker that must exist, and be there to stay.
+fn decide_of_kept(
+    world: &World,
+    question: &Question<'_>,
+    id: WorkerId,
+    decide: impl FnOnce(&Worker) -> Decision,
+) -> Decision {
+    let gone = || {
+        Decision::Refuse(Problem::refused(format!("the worker {id} was deleted; create another")))
+    };
+    match (world.workers.get(&id), question.record) {
+        (Some(worker), _) => match (&worker.wish, &worker.stage) {
+            (Wish::Gone(_), _) | (_, Stage::Removed(_)) => gone(),
+            (_, Stage::Broken(end)) => Decision::Refuse(Problem::refused(format!(
+                "the worker {id} could not be made ({}); create another",
+                end.reason
+            ))),
+            _ => decide(worker),
+        },
+        (None, Some(_)) => gone(),
+        (None, None) => unknown(id),
+    }
+}
+
+fn decide_stop(worker: &Worker) -> Decision {
+    match worker.stage {
+        Stage::Ended(_) => already(worker.id, worker.status()),
+        _ => Decision::Enact(Enactment::Stop(worker.id)),
+    }
+}
+
+fn decide_start(worker: &Worker) -> Decision {
+    match worker.stage {
+        Stage::Running { .. } if worker.wish == Wish::Run => already(worker.id, worker.status()),
+        _ => Decision::Enact(Enactment::Start(worker.id)),
+    }
+}
+
+fn decide_interrupt(worker: &Worker) -> Decision {
+    match worker.stage {
+        Stage::Running { .. } => Decision::Enact(Enactment::Interrupt(worker.id)),
+        _ => Decision::Refuse(Problem::refused(format!(
+            "the worker {} does not run, so it has no turn to end: its status is {}",
+            worker.id,
+            worker.status()
+        ))),
+    }
+}
+
+fn already(id: WorkerId, status: Status) -> Decision {
+    let mut content = told(id, status);
+    content.insert("already".to_owned(), json!(true));
+    Decision::AlreadySo(content)
+}
+
+fn unknown(id: WorkerId) -> Decision {
+    Decision::Refuse(Problem::new(
+        ErrorKind::UnknownWorker,
+        format!("no worker has the id {id}, and none has had it lately"),
+    ))
+}
+
+/// Workers that were not deleted, in the order of their ids: mostly the one in which they were made.
+fn list(world: &World, selection: &Selection) -> Map<String, Value> {
+    let has = |worker: &Worker, (name, value): (&String, &Option<String>)| {
+        let own = worker.spec.labels.get(name);
+        own.is_some_and(|own| value.as_ref().is_none_or(|value| value == own))
+    };
+    let chosen: Vec<_> = world
+        .workers
+        .values()
+        .filter(|worker| selection.after.is_none_or(|after| worker.id > after))
+        .filter(|worker| selection.status.is_none_or(|status| worker.status() == status))
+        .filter(|worker| selection.labels.iter().all(|label| has(worker, label)))
+        .take(LISTED + 1)
+        .collect();
+    let told = |worker: &&Worker| {
+        json!({
+            "worker_id": worker.id.to_string(),
+            "status": worker.status().as_str(),
+            "reason": worker.reason(),
+            "agent_type": worker.spec.agent_type.as_str(),
+            "created_at": rfc3339(worker.created_at),
+            "labels": worker.spec.labels,
+        })
+    };
+    let workers: Vec<_> = chosen.iter().take(LISTED).map(told).collect();
+    let content = json!({"workers": workers, "more": chosen.len() > LISTED});
+    content.as_object().cloned().unwrap_or_default()
 }
 
 /// Whether this manager can make such a worker. What it cannot do it says; it never passes over a

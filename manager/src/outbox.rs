@@ -47,8 +47,9 @@ async fn write(store: &Store, writes: &[Write]) -> Result<(), StoreError> {
             Write::Dead(header, problem) => batch.dead(header, problem, now),
             Write::Acknowledge(entry) => batch.acknowledge(entry),
             Write::FirstPrompt(request, id, prompt) => {
-                batch.first_prompt(request, *id, prompt.reveal());
+                batch.put_in(request, *id, ["prompt", prompt.reveal()]);
             }
+            Write::Interrupt(request, id) => batch.put_in(request, *id, ["type", "interrupt"]),
             Write::Touch(hash) => batch.touch(hash.as_str(), now),
             Write::ForgetImage(hash) => batch.forget_image(hash.as_str()),
             Write::Image(hash, fields) => batch.image(hash.as_str(), fields),

@@ -1,10 +1,11 @@
 //! What the manager hands to the wrapper: one document on its stdin.
 //!
-//! So no secret in it stands in an image, in a container's configuration or on a disk, and the
-//! agent, whose stdin is another, has no way to read it.
+//! So no secret in it stands in an image or in a container's configuration, and the agent, whose
+//! stdin is another, has no way to read it. The wrapper keeps what it needs to be started again in a
+//! file of root's.
 
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::agent::{AgentProtocol, AgentType};
@@ -33,6 +34,44 @@ pub struct Boot {
     pub files: Vec<BootFile>,
     /// Bounds of what the wrapper keeps and writes.
     pub bounds: Bounds,
+    /// Names of variables in the agent's environment that the operator gives, at each start anew.
+    #[serde(default)]
+    pub operators: BTreeSet<String>,
+}
+
+impl Boot {
+    /// What the wrapper keeps for later starts: all but what it is given at each of them.
+    #[must_use]
+    pub fn to_keep(&self) -> Self {
+        let mut kept = self.clone();
+        kept.agent.env.retain(|name, _| !self.operators.contains(name));
+        kept
+    }
+}
+
+/// The document of a worker that ran before: all else the wrapper has kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Again {
+    /// The operator's variables for the agent's environment, as they are now. Where the caller has
+    /// given one of the same name, that one holds.
+    #[serde(rename = "again")]
+    pub env: BTreeMap<String, Secret>,
+}
+
+impl Again {
+    /// The whole document, with what was kept of the first one.
+    #[must_use]
+    pub fn complete(self, mut kept: Boot) -> Boot {
+        kept.operators.clear();
+        for (name, value) in self.env {
+            kept.agent.env.entry(name.clone()).or_insert_with(|| {
+                kept.operators.insert(name);
+                value
+            });
+        }
+        kept
+    }
 }
 
 /// A file for the agent to read: its instructions, outside of its workspace. The folders above it
@@ -148,7 +187,29 @@ mod tests {
 
     #[test]
     fn the_document_is_read_back_and_debug_hides_what_is_secret() {
-        let boot = Boot {
+        let boot = boot();
+        let text = serde_json::to_string(&boot).unwrap();
+        assert_eq!(serde_json::from_str::<Boot>(&text).unwrap(), boot);
+        assert!(!format!("{boot:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn what_the_operator_gives_is_not_kept_and_may_be_another_at_the_next_start() {
+        let mut boot = boot();
+        boot.agent.env.insert("KEY".into(), Secret::new("key-1"));
+        boot.operators.insert("KEY".into());
+        let kept = boot.to_keep();
+        assert!(!serde_json::to_string(&kept).unwrap().contains("key-1"));
+        let values = [("KEY", "key-2"), ("TOKEN", "the operator's")];
+        let env = values.map(|(name, value)| (name.to_owned(), Secret::new(value))).into();
+        let again = Again { env }.complete(kept);
+        assert_eq!(again.agent.env["KEY"].reveal(), "key-2");
+        assert_eq!(again.agent.env["TOKEN"].reveal(), "hunter2", "the caller's own holds");
+        assert_eq!(again.operators, boot.operators);
+    }
+
+    fn boot() -> Boot {
+        Boot {
             worker_id: WorkerId::new(),
             redis: RedisAccess {
                 url: "redis://redis:6379/0".into(),
@@ -171,9 +232,7 @@ mod tests {
             life: Life::Interactive,
             files: vec![BootFile { path: "/etc/notes".into(), text: "be brief".into() }],
             bounds: Bounds::default(),
-        };
-        let text = serde_json::to_string(&boot).unwrap();
-        assert_eq!(serde_json::from_str::<Boot>(&text).unwrap(), boot);
-        assert!(!format!("{boot:?}").contains("hunter2"));
+            operators: BTreeSet::new(),
+        }
     }
 }

@@ -1,12 +1,14 @@
 //! What clients ask for.
 
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 use crate::create::Create;
 use crate::fields::{Fields, Form};
 use crate::id::WorkerId;
 use crate::key::Keys;
 use crate::problem::{ErrorKind, Problem, Shown, did_you_mean};
+use crate::record::Status;
 
 /// The most bytes an entry of the commands stream may hold; a larger one is refused unread.
 pub const ENTRY_LIMIT: usize = 16 << 20;
@@ -72,6 +74,23 @@ pub enum Command {
         /// Which one.
         worker_id: WorkerId,
     },
+    /// End a worker in order, and keep what it consists of.
+    Stop {
+        /// Which one.
+        worker_id: WorkerId,
+    },
+    /// Let a worker that has ended run again.
+    Start {
+        /// Which one.
+        worker_id: WorkerId,
+    },
+    /// End the running turn of a worker.
+    Interrupt {
+        /// Which one.
+        worker_id: WorkerId,
+    },
+    /// Tell which workers there are.
+    List(Selection),
     /// Remove images that are not used any more.
     Gc {
         /// Whether it only tells what it would do.
@@ -81,7 +100,19 @@ pub enum Command {
     Ping,
 }
 
-const NAMES: [&str; 5] = ["create", "delete", "status", "gc", "ping"];
+const NAMES: [&str; 9] =
+    ["create", "delete", "status", "stop", "start", "interrupt", "list", "gc", "ping"];
+
+/// Which workers are to be told of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Those of this status.
+    pub status: Option<Status>,
+    /// Those that carry all of these labels; without a value, the label with any.
+    pub labels: BTreeMap<String, Option<String>>,
+    /// Those whose ids come after this one.
+    pub after: Option<WorkerId>,
+}
 
 impl Command {
     /// The worker that it is about, as far as the caller named one.
@@ -89,8 +120,12 @@ impl Command {
     pub fn worker_id(&self) -> Option<WorkerId> {
         match self {
             Self::Create(create) => create.worker_id,
-            Self::Delete { worker_id, .. } | Self::Status { worker_id } => Some(*worker_id),
-            Self::Gc { .. } | Self::Ping => None,
+            Self::Delete { worker_id, .. }
+            | Self::Status { worker_id }
+            | Self::Stop { worker_id }
+            | Self::Start { worker_id }
+            | Self::Interrupt { worker_id } => Some(*worker_id),
+            Self::List(_) | Self::Gc { .. } | Self::Ping => None,
         }
     }
 }
@@ -179,9 +214,13 @@ fn read_command(fields: &Fields) -> Result<Command, Problem> {
             let force = if fields.boolean("force")? == Some(true) { Force::Yes } else { Force::No };
             Ok(Command::Delete { worker_id: worker_id(fields)?, force })
         }
-        "status" => {
-            allow(fields, &["worker_id"])?;
-            Ok(Command::Status { worker_id: worker_id(fields)? })
+        "status" => Ok(Command::Status { worker_id: only_worker_id(fields)? }),
+        "stop" => Ok(Command::Stop { worker_id: only_worker_id(fields)? }),
+        "start" => Ok(Command::Start { worker_id: only_worker_id(fields)? }),
+        "interrupt" => Ok(Command::Interrupt { worker_id: only_worker_id(fields)? }),
+        "list" => {
+            allow(fields, &["status", "label", "after"])?;
+            selection(fields).map(Command::List)
         }
         "gc" => {
             allow(fields, &["dry_run"])?;
@@ -203,6 +242,24 @@ fn read_command(fields: &Fields) -> Result<Command, Problem> {
 
 fn allow(fields: &Fields, own: &[&str]) -> Result<(), Problem> {
     fields.only(&[own, &COMMON].concat())
+}
+
+fn only_worker_id(fields: &Fields) -> Result<WorkerId, Problem> {
+    allow(fields, &["worker_id"])?;
+    worker_id(fields)
+}
+
+fn selection(fields: &Fields) -> Result<Selection, Problem> {
+    let label = |text: String| match text.split_once('=') {
+        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+        None => (text, None),
+    };
+    let after = fields.text("after", usize::MAX)?;
+    Ok(Selection {
+        status: fields.choice("status", &Status::ALL, Status::as_str)?,
+        labels: fields.list("label")?.into_iter().map(label).collect(),
+        after: after.map(|text| WorkerId::parse(&text)).transpose()?,
+    })
 }
 
 fn worker_id(fields: &Fields) -> Result<WorkerId, Problem> {
@@ -277,6 +334,20 @@ mod tests {
             let message = parse(&pairs).1.unwrap_err().message;
             assert!(message.contains(part), "{message}");
         }
+    }
+
+    #[test]
+    fn a_list_is_told_what_to_choose() {
+        let list =
+            [("command", "list"), ("status", "running"), ("label", "team=a,urgent"), ("after", ID)];
+        let Command::List(selection) = parse(&list).1.unwrap() else { panic!("a list") };
+        assert_eq!(selection.status, Some(Status::Running));
+        let labels = [("team", Some("a")), ("urgent", None)]
+            .map(|(name, value)| (name.to_owned(), value.map(str::to_owned)));
+        assert_eq!(selection.labels, labels.into());
+        assert_eq!(selection.after.unwrap().to_string(), ID);
+        let message = parse(&[("command", "list"), ("status", "asleep")]).1.unwrap_err().message;
+        assert!(message.contains("`status` must be one of"), "{message}");
     }
 
     #[test]

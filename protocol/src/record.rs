@@ -18,7 +18,7 @@ pub enum Status {
 }
 
 impl Status {
-    const ALL: [Self; 5] =
+    pub(crate) const ALL: [Self; 5] =
         [Self::Starting, Self::Running, Self::Stopped, Self::Failed, Self::Unknown];
 
     /// The word on the wire.

@@ -30,4 +30,5 @@ mod pty;
 mod readme;
 mod recovery;
 mod secrets;
+mod sessions;
 mod spool;

@@ -6,6 +6,9 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use worker_protocol::Boot;
+use worker_protocol::boot::Again;
+
+use crate::kept::Kept;
 
 /// A manager writes the document at once. One that does not has died, or never was.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -45,22 +48,38 @@ pub enum BootError {
         /// Column of the fault.
         column: usize,
     },
+    /// It is for a worker that ran before, and what that one kept is not there.
+    #[error(
+        "failed to read what this worker kept of its first boot document from {path}, so it \
+         cannot be started again; delete it"
+    )]
+    Forgotten {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// It names no program.
     #[error("the boot document names no program to run: `agent.command` is empty")]
     NoCommand,
 }
 
-/// Reads the document to its end.
+/// Reads the document to its end. That of a later start is completed by what was kept of the first.
 ///
 /// # Errors
-/// When there is none within `patience`, or it is not of this version.
-pub fn read(path: &Path, patience: Duration) -> Result<Boot, BootError> {
+/// When there is none within `patience`, it is not of this version, or nothing was kept.
+pub fn read(path: &Path, kept: &Kept, patience: Duration) -> Result<Boot, BootError> {
     let text = read_within(path, patience)?;
-    let boot: Boot = serde_json::from_slice(&text).map_err(|error| BootError::Malformed {
-        path: path.to_owned(),
-        line: error.line(),
-        column: error.column(),
-    })?;
+    let boot: Boot = if let Ok(again) = serde_json::from_slice::<Again>(&text) {
+        let forgotten = |source| BootError::Forgotten { path: kept.boot_path(), source };
+        again.complete(kept.boot().map_err(forgotten)?)
+    } else {
+        serde_json::from_slice(&text).map_err(|error| BootError::Malformed {
+            path: path.to_owned(),
+            line: error.line(),
+            column: error.column(),
+        })?
+    };
     if boot.agent.command.first().is_none_or(String::is_empty) {
         return Err(BootError::NoCommand);
     }
@@ -86,9 +105,10 @@ mod tests {
     fn a_broken_file_is_named_and_its_text_is_not_shown() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("boot.json");
-        assert!(read(&path, PATIENCE).unwrap_err().to_string().contains("boot.json"));
+        let kept = Kept::at(dir.path().join("kept"));
+        assert!(read(&path, &kept, PATIENCE).unwrap_err().to_string().contains("boot.json"));
         std::fs::write(&path, r#"{"redis": {"password": "hunter2"}}"#).unwrap();
-        let error = read(&path, PATIENCE).unwrap_err();
+        let error = read(&path, &kept, PATIENCE).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
     }
 
@@ -100,7 +120,8 @@ mod tests {
         // Opened for both ways, a pipe has somebody who could write to it all the time.
         let mut writer = std::fs::File::options().read(true).write(true).open(&path).unwrap();
         io::Write::write_all(&mut writer, b"{\"redis\":").unwrap();
-        let error = read(&path, Duration::from_millis(20)).unwrap_err();
+        let kept = Kept::at(dir.path().join("kept"));
+        let error = read(&path, &kept, Duration::from_millis(20)).unwrap_err();
         assert!(matches!(error, BootError::Missing { .. }), "{error:?}");
     }
 }

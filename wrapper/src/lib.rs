@@ -1,6 +1,6 @@
 //! PID 1 of a worker: takes prompts from Redis, drives the agent, and writes what the agent says.
 //!
-//! Reading order: [`boot`] is what the manager tells; [`bridge`] owns the state and decides;
+//! Reading order: [`boot`] is what the manager tells, [`kept`] what is known of earlier runs; [`bridge`] owns the state and decides;
 //! [`driver`] speaks the agent's protocol; [`agent`], [`terminal`] and [`reaper`] are its process,
 //! [`pipes`] what goes in and out, [`frame`] and [`mask`] its lines; [`downlink`] reads from Redis, [`uplink`] writes to it, by way of
 //! [`connection`]; [`worker`] runs all of it.
@@ -14,6 +14,7 @@ pub mod connection;
 pub mod downlink;
 pub mod driver;
 pub mod frame;
+pub mod kept;
 pub mod mask;
 mod pipes;
 #[cfg(test)]

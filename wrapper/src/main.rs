@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use worker_protocol::boot::BOOT_PATH;
+use worker_wrapper::kept::{FOLDER, Kept};
 use worker_wrapper::{boot, chain, log, worker};
 
 /// See `docs/decisions/0011-speed-of-the-wrapper.md`.
@@ -19,19 +20,26 @@ const CONFIG: u8 = 78;
 const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 fn main() -> ExitCode {
+    let mut path = PathBuf::from(BOOT_PATH);
+    let mut kept = Kept::at(FOLDER);
     let mut arguments = std::env::args().skip(1);
-    let path = match (arguments.next().as_deref(), arguments.next()) {
-        (None, _) => PathBuf::from(BOOT_PATH),
-        (Some("--boot"), Some(path)) => PathBuf::from(path),
-        (Some("--version"), _) => {
-            println!("worker-wrapper {}", env!("CARGO_PKG_VERSION"));
-            return ExitCode::SUCCESS;
+    while let Some(argument) = arguments.next() {
+        match (argument.as_str(), arguments.next()) {
+            ("--boot", Some(file)) => path = file.into(),
+            ("--state", Some(folder)) => kept = Kept::at(folder),
+            ("--version", None) => {
+                println!("worker-wrapper {}", env!("CARGO_PKG_VERSION"));
+                return ExitCode::SUCCESS;
+            }
+            _ => {
+                log(format_args!(
+                    "use: worker-wrapper [--boot FILE] [--state FOLDER]; without FILE, stdin is \
+                     read; without FOLDER, what is to be kept is in {FOLDER}"
+                ));
+                return ExitCode::from(CONFIG);
+            }
         }
-        _ => {
-            log(format_args!("use: worker-wrapper [--boot FILE]; without FILE, stdin is read"));
-            return ExitCode::from(CONFIG);
-        }
-    };
+    }
     // One thread: it starts programs and moves bytes, and every worker carries it. Another looks up
     // names of hosts: it is there from the first and stays, for an agent may leave no room for it.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -40,12 +48,12 @@ fn main() -> ExitCode {
         .thread_keep_alive(FOR_EVER)
         .build()
         .inspect(|runtime| drop(runtime.spawn_blocking(|| ())));
-    let begun = boot::read(&path, boot::PATIENCE)
+    let begun = boot::read(&path, &kept, boot::PATIENCE)
         .map_err(|error| chain(&error))
         .and_then(|boot| runtime.map_err(|error| error.to_string()).map(|runtime| (boot, runtime)));
     match begun {
         Ok((boot, runtime)) => {
-            let code = runtime.block_on(worker::run(boot));
+            let code = runtime.block_on(worker::run(boot, kept));
             // Reads that nobody waits for any more must not hold up the end.
             runtime.shutdown_background();
             ExitCode::from(code)

@@ -21,9 +21,10 @@ use crate::connection::Redis;
 use crate::downlink::Downlink;
 use crate::driver::{self, Process, RunEnd, Start};
 use crate::frame::Framer;
+use crate::kept::{Kept, Past};
 use crate::mask::Masks;
 use crate::pipes::{Lines, watch, write};
-use crate::reaper::{self, Ends, Reaper};
+use crate::reaper::{self, Ended, Ends, Reaper};
 use crate::terminal::Terminal;
 use crate::tree::Tree;
 use crate::uplink::{self, Uplink};
@@ -40,8 +41,8 @@ const TICK: Duration = Duration::from_millis(500);
 const CONFIG: u8 = 78;
 
 /// Runs the worker to its end, and gives the exit code.
-pub async fn run(boot: Boot) -> u8 {
-    match begin(boot).await {
+pub async fn run(boot: Boot, kept: Kept) -> u8 {
+    match begin(boot, kept).await {
         Ok(code) => code,
         Err(problem) => {
             crate::log(format_args!("{problem}"));
@@ -50,7 +51,7 @@ pub async fn run(boot: Boot) -> u8 {
     }
 }
 
-async fn begin(boot: Boot) -> Result<u8, String> {
+async fn begin(boot: Boot, kept: Kept) -> Result<u8, String> {
     // Before the first child, so that no end is missed.
     let (reaper, ends) =
         Reaper::new().map_err(|error| format!("failed to wait for children: {error}"))?;
@@ -58,7 +59,18 @@ async fn begin(boot: Boot) -> Result<u8, String> {
         Reaper::adopt_orphans();
     }
     write_files(&boot.files)?;
-    let driver = driver::for_agent(&boot);
+    if let Err(error) = kept.keep_boot(&boot) {
+        let path = kept.boot_path();
+        crate::log(format_args!(
+            "failed to write {}, so this worker cannot be started again: {error}",
+            path.display()
+        ));
+    }
+    let past = kept.past();
+    let mut driver = driver::for_agent(&boot);
+    if let Some(past) = &past {
+        driver.resume(past);
+    }
     let redis = Redis::new(&boot.redis)
         .map_err(|error| format!("the address of redis cannot be used: {error}"))?;
     let (events, queue) = mpsc::channel(QUEUE);
@@ -81,6 +93,7 @@ async fn begin(boot: Boot) -> Result<u8, String> {
         tree: None,
         terminal: None,
         stdin: None,
+        kept,
     };
     let started = match driver.process() {
         kind @ (Process::PerWorker | Process::OnTerminal) => {
@@ -91,6 +104,9 @@ async fn begin(boot: Boot) -> Result<u8, String> {
     let input = boot.keys.input.clone();
     let age = birth::age(&boot.bounds, Timestamp::now());
     let mut bridge = Bridge::new(boot, driver, age, now());
+    if let Some(past) = past {
+        bridge.go_on_after(past);
+    }
     let first = match started {
         Ok(()) => {
             let downlink = Downlink::new(redis, input, events.clone());
@@ -180,6 +196,7 @@ struct Worker {
     tree: Option<Tree>,
     terminal: Option<Terminal>,
     stdin: Option<mpsc::UnboundedSender<Vec<u8>>>,
+    kept: Kept,
 }
 
 impl Worker {
@@ -212,6 +229,25 @@ impl Worker {
             let _ = events.send(Event::AgentEnded { ended, oom_killed }).await;
         });
         Ok(())
+    }
+
+    /// In place of a process that has ended.
+    fn begin_anew(&mut self, arguments: &[String]) {
+        if let Err(error) = self.start(Process::PerWorker, arguments) {
+            crate::log(format_args!("{error}"));
+            let events = self.events.clone();
+            let ended = Ended::Exited(error.code);
+            tokio::spawn(async move {
+                let _ = events.send(Event::PipesClosed).await;
+                let _ = events.send(Event::AgentEnded { ended, oom_killed: false }).await;
+            });
+        }
+    }
+
+    fn note(&self, past: &Past) {
+        if let Err(error) = self.kept.note(past) {
+            crate::log(format_args!("failed to note down how far the agent has come: {error}"));
+        }
     }
 
     /// Starts a process for a turn. Its end is told once, after all that it said.
@@ -341,6 +377,8 @@ impl Worker {
                 Effect::Acknowledge { id, trim_below } => {
                     self.uplink.acknowledge(id.to_string(), trim_below);
                 }
+                Effect::Note(past) => self.note(&past),
+                Effect::Begin(arguments) => self.begin_anew(&arguments),
                 Effect::Start(start) => self.start_run(start),
                 Effect::Write(bytes) => {
                     if let Some(stdin) = &self.stdin {

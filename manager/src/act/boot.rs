@@ -26,6 +26,7 @@ pub(super) fn boot(
 ) -> Result<Vec<u8>, Problem> {
     let files = files(spec, agent);
     let (own, usual) = (&spec.limits, &hands.settings.limits);
+    let operators = operators_environment(hands, agent).into_keys();
     let boot = Boot {
         worker_id: id,
         redis: open.access,
@@ -43,6 +44,7 @@ pub(super) fn boot(
             stop_grace: hands.settings.stop_grace,
             ..Bounds::default()
         },
+        operators: operators.filter(|name| !spec.env.contains_key(name)).collect(),
     };
     serde_json::to_vec(&boot).map_err(|error| {
         Problem::new(ErrorKind::Internal, format!("failed to write the boot document: {error}"))
@@ -91,13 +93,19 @@ fn environment(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> BTreeMap<
             env.insert(name.to_owned(), Secret::new("/etc/ssl/certs/ca-certificates.crt"));
         }
     }
-    for name in &agent.head.credentials {
-        if let Some(value) = hands.settings.credentials.get(name) {
-            env.insert(name.clone(), value.clone());
-        }
-    }
+    env.extend(operators_environment(hands, agent));
     env.extend(spec.env.clone());
     env
+}
+
+/// The operator's credentials for an agent, as they are configured now.
+pub(super) fn operators_environment(
+    hands: &Hands,
+    agent: &AgentTemplate,
+) -> BTreeMap<String, Secret> {
+    let credentials = &hands.settings.credentials;
+    let names = agent.head.credentials.iter();
+    names.filter_map(|name| Some((name.clone(), credentials.get(name)?.clone()))).collect()
 }
 
 /// What an agent is told about the commands it may run, in the part of its prompt that it cannot

@@ -17,7 +17,7 @@ use crate::store::{Admission, StoreError};
 use crate::world::Origin;
 
 /// A wrapper shows that it lives as soon as it reaches Redis.
-const FIRST_PULSE: Duration = Duration::from_secs(30);
+pub(super) const FIRST_PULSE: Duration = Duration::from_secs(30);
 /// A start that the engine was asked for by a manager that was killed; it takes a tenth of that.
 const START_IN_FLIGHT: Duration = Duration::from_secs(3);
 const FIRST_LOOK: Duration = Duration::from_millis(5);
@@ -100,7 +100,11 @@ async fn clear_the_way(hands: &Hands, id: WorkerId, name: &InstanceName) -> Resu
 
 /// Waits until the wrapper has reached Redis. A worker that has ended by then, having done what it
 /// was to do, was running too.
-async fn first_pulse(hands: &Hands, id: WorkerId, name: &InstanceName) -> Result<Launch, Problem> {
+pub(super) async fn first_pulse(
+    hands: &Hands,
+    id: WorkerId,
+    name: &InstanceName,
+) -> Result<Launch, Problem> {
     let deadline = Instant::now() + FIRST_PULSE;
     let mut pause = FIRST_LOOK;
     loop {
@@ -144,7 +148,7 @@ fn never_reached(hands: &Hands, what: &str) -> String {
     )
 }
 
-fn failed(message: String) -> Problem {
+pub(super) fn failed(message: String) -> Problem {
     Problem::new(ErrorKind::StartFailed, message)
 }
 

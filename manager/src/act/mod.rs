@@ -10,6 +10,8 @@ mod hurry;
 mod launch;
 mod remove;
 mod resolve;
+mod start;
+mod stop;
 
 pub use admit::admit;
 pub use build::build;
@@ -78,6 +80,8 @@ pub async fn act(hands: &Hands, id: WorkerId, order: Order) -> Outcome {
             Outcome::Resolved(resolve::resolve(hands, &ImageWish::from(&*spec)).await)
         }
         Order::Launch(launch) => Outcome::Launched(launch::launch(hands, id, *launch).await),
+        Order::Start(spec) => Outcome::Started(start::start(hands, id, &spec).await),
+        Order::Stop => Outcome::Stopped(stop::stop(hands, id).await),
         Order::Autopsy => Outcome::Autopsied(autopsy::autopsy(hands, id).await),
         Order::Remove(force) => Outcome::Removed(remove::remove(hands, id, force).await),
     }

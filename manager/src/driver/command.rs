@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use worker_protocol::command::Force;
 use worker_protocol::create::Wait;
-use worker_protocol::{Command, Create, Header, Reply, WorkerId};
+use worker_protocol::{Command, Create, Header, Reply, Status, WorkerId};
 
 use super::effects::{Effect, Effects, Settled, Write};
 use super::{Arrival, Prior};
@@ -84,6 +84,12 @@ fn enact(
             super::collect::due(world, Cause::Asked(header), dry_run, effects);
         }
         (Enactment::Delete(id, force), _) => delete(world, header, id, force, effects),
+        (Enactment::Stop(id), _) => stop(world, header, id, effects),
+        (Enactment::Start(id), _) => start(world, header, id, effects),
+        (Enactment::Interrupt(id), _) => {
+            effects.write(Write::Interrupt(header.request_id.clone(), id));
+            effects.succeed(&mut world.requests, header, told(id, Status::Running));
+        }
         (Enactment::Create(id), Command::Create(create)) => {
             take_up(world, header, id, *create, effects);
         }
@@ -140,6 +146,27 @@ fn attend(world: &mut World, header: Header, id: WorkerId, effects: &mut Effects
     super::outcome::settle(world, id, effects);
 }
 
+/// One that is being made is stopped when it runs.
+fn stop(world: &mut World, header: Header, id: WorkerId, effects: &mut Effects) {
+    let Some(worker) = world.workers.get_mut(&id) else { return };
+    worker.waiting.push(Waiting { header, until: Until::Resting });
+    worker.wish = Wish::Rest;
+    effects.announce(worker);
+    effects.advance(worker);
+}
+
+/// One that is being stopped is started when it has ended.
+fn start(world: &mut World, header: Header, id: WorkerId, effects: &mut Effects) {
+    let Some(worker) = world.workers.get_mut(&id) else { return };
+    worker.waiting.push(Waiting { header, until: Until::Running });
+    worker.wish = Wish::Run;
+    if matches!(worker.stage, Stage::Ended(_)) {
+        super::outcome::wake(worker, effects);
+    }
+    effects.advance(worker);
+    super::outcome::settle(world, id, effects);
+}
+
 fn delete(world: &mut World, header: Header, id: WorkerId, force: Force, effects: &mut Effects) {
     let Some(worker) = world.workers.get_mut(&id) else { return };
     worker.waiting.push(Waiting { header, until: Until::Gone });
@@ -148,8 +175,8 @@ fn delete(world: &mut World, header: Header, id: WorkerId, force: Force, effects
     }
     match (worker.busy, worker.wish) {
         // Nobody waits for the rest of a start, nor, when it is to be killed, of a gentle end.
-        (Some(StepKind::Launch), _)
-        | (Some(StepKind::Remove(Force::No)), Wish::Gone(Force::Yes)) => {
+        (Some(StepKind::Launch | StepKind::Start), _)
+        | (Some(StepKind::Remove(Force::No) | StepKind::Stop), Wish::Gone(Force::Yes)) => {
             effects.push(Effect::Hurry(id));
         }
         _ => {}

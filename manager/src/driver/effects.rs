@@ -49,6 +49,10 @@ pub enum Order {
     Resolve(Arc<Create>),
     /// Make and start the instance.
     Launch(Box<LaunchOrder>),
+    /// Start the instance that was kept.
+    Start(Arc<Create>),
+    /// End it, and keep its instance.
+    Stop,
     /// Find out how it ended.
     Autopsy,
     /// Take away what it consists of.
@@ -89,6 +93,8 @@ pub enum Write {
     Acknowledge(String),
     /// The first prompt of a worker, once for the request.
     FirstPrompt(String, WorkerId, Secret),
+    /// The end of a worker's turn, once for the request.
+    Interrupt(String, WorkerId),
     /// An image is used.
     Touch(ImageHash),
     /// What is known about an image that was built.
@@ -153,6 +159,8 @@ impl Effects {
                 })),
                 _ => return,
             },
+            StepKind::Start => Order::Start(Arc::clone(&worker.spec)),
+            StepKind::Stop => Order::Stop,
             StepKind::Autopsy => Order::Autopsy,
             StepKind::Remove(force) => Order::Remove(force),
         };

@@ -104,6 +104,10 @@ pub enum Outcome {
     Resolved(Result<Resolution, Problem>),
     /// Of making and starting the instance.
     Launched(Result<Launch, LaunchError>),
+    /// Of starting an instance that was kept.
+    Started(Result<Start, Problem>),
+    /// Of ending an instance that is kept.
+    Stopped(Result<Autopsy, Problem>),
     /// Of looking at an instance that ended: none, when it runs after all.
     Autopsied(Result<Option<Autopsy>, Problem>),
     /// Of taking everything away.
@@ -126,6 +130,14 @@ pub struct Launch {
     pub ip_address: Option<String>,
     /// Since when it runs.
     pub started_at: Option<Timestamp>,
+}
+
+/// A kept instance that runs again.
+pub struct Start {
+    /// The image that it was made from.
+    pub image: String,
+    /// As of a new one.
+    pub launch: Launch,
 }
 
 /// Why no instance runs.

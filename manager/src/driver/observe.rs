@@ -9,7 +9,7 @@ use super::RememberedWorker;
 use super::effects::{Effect, Effects, Write};
 use crate::engine::{End, Found, InstanceState};
 use crate::label;
-use crate::world::{Ended, Evidence, Origin, Stage, StepKind, Wish, Worker, World};
+use crate::world::{Ended, Evidence, Intent, Origin, Stage, StepKind, Wish, Worker, World};
 
 /// An unfinished worker waits so long for the command that asked for it to be delivered again.
 const UNFINISHED_GRACE: SignedDuration = SignedDuration::from_secs(120);
@@ -64,7 +64,7 @@ pub(super) fn ended(world: &mut World, id: WorkerId, effects: &mut Effects) {
     };
     if matches!(worker.stage, Stage::Running { .. }) {
         effects.autopsy(worker);
-    } else if worker.busy == Some(StepKind::Launch) {
+    } else if matches!(worker.busy, Some(StepKind::Launch | StepKind::Start)) {
         worker.end_heard_at = Some(effects.now);
     }
 }
@@ -104,7 +104,7 @@ fn is_abandoned(worker: &Worker, now: Timestamp) -> bool {
     let unfinished = matches!(worker.stage, Stage::Wanted | Stage::Imaged { .. });
     worker.origin == Origin::Adopted
         && unfinished
-        && worker.wish == Wish::Run
+        && !matches!(worker.wish, Wish::Gone(_))
         && now.duration_since(worker.since) > UNFINISHED_GRACE
 }
 
@@ -112,21 +112,24 @@ fn is_abandoned(worker: &Worker, now: Timestamp) -> bool {
 fn adopt(
     world: &mut World,
     instance: &Found,
-    records: &BTreeMap<WorkerId, BTreeMap<String, String>>,
+    records: &BTreeMap<WorkerId, Record>,
     effects: &mut Effects,
 ) {
     let Some(known) = label::read(&instance.labels) else { return };
     let now = effects.now;
+    let record = records.get(&known.id);
+    let starting = recorded_status(record) == Some(Status::Starting);
     let stage = match &instance.state {
         InstanceState::Created => Stage::Wanted,
         // Its start was cut off: whether its wrapper was told anything is not known.
-        _ if is_recorded_as_starting(records.get(&known.id)) => Stage::Wanted,
+        _ if starting && recorded_intent(record) == Intent::Make => Stage::Wanted,
+        _ if starting => Stage::Kept,
         InstanceState::Running => Stage::Running {
             image: known.image,
             ip_address: instance.ip_address.clone(),
             started_at: instance.started_at,
         },
-        InstanceState::Ended(end) => match recorded_end(records.get(&known.id), end, now) {
+        InstanceState::Ended(end) => match recorded_end(record, end, now) {
             Some(end) => Stage::Ended(end),
             // Nobody has seen it end: the next list finds it.
             None => Stage::Running { image: known.image, ip_address: None, started_at: None },
@@ -136,6 +139,7 @@ fn adopt(
         origin: Origin::Adopted,
         correlation_id: known.correlation_id,
         created_at: known.created_at,
+        wish: recorded_wish(record, &stage),
         stage,
         ..Worker::new(known.id, known.spec, known.request_id, now)
     };
@@ -146,49 +150,67 @@ fn adopt(
     world.workers.insert(worker.id, worker);
 }
 
-fn is_recorded_as_starting(record: Option<&BTreeMap<String, String>>) -> bool {
-    let status = record.and_then(|record| Status::from_wire(record.get("status")?));
-    status == Some(Status::Starting)
+type Record = BTreeMap<String, String>;
+
+fn recorded_status(record: Option<&Record>) -> Option<Status> {
+    record.and_then(|record| Status::from_wire(record.get("status")?))
 }
 
-fn recorded_end(
-    record: Option<&BTreeMap<String, String>>,
-    end: &End,
-    now: Timestamp,
-) -> Option<Ended> {
+fn recorded_intent(record: Option<&Record>) -> Intent {
+    let intent = record.and_then(|record| Intent::of_record(record.get("intent")?));
+    intent.unwrap_or(Intent::Make)
+}
+
+fn recorded_wish(record: Option<&Record>, stage: &Stage) -> Wish {
+    match stage {
+        Stage::Ended(_) => Wish::Rest,
+        _ if recorded_intent(record) == Intent::Rest => Wish::Rest,
+        _ => Wish::Run,
+    }
+}
+
+fn recorded_end(record: Option<&Record>, end: &End, now: Timestamp) -> Option<Ended> {
     let record = record?;
-    let status = Status::from_wire(record.get("status")?).filter(|status| status.is_end())?;
+    let status = recorded_status(Some(record)).filter(|status| status.is_end())?;
     let evidence =
         Evidence { exit_code: Some(end.code), oom_killed: end.oom_killed, ..Evidence::default() };
     let reason = record.get("reason").cloned().unwrap_or_default();
     Some(Ended { status, reason, problem: None, evidence, at: end.at.unwrap_or(now) })
 }
 
-/// Takes up a worker that has a record and no instance: it ended while nobody looked, or its
-/// making was cut off.
-fn remember(
-    world: &mut World,
-    id: WorkerId,
-    fields: &BTreeMap<String, String>,
-    effects: &mut Effects,
-) {
-    let status = fields.get("status").and_then(|word| Status::from_wire(word));
+/// Takes up a worker that has a record and no instance: its making was cut off, or somebody took
+/// the instance away. What else belongs to it goes when it is deleted.
+fn remember(world: &mut World, id: WorkerId, fields: &Record, effects: &mut Effects) {
     let spec = fields.get("spec").and_then(|text| serde_json::from_str::<Create>(text).ok());
-    let (Some(status), Some(spec), false) = (status, spec, world.workers.contains_key(&id)) else {
+    let (Some(status), Some(spec), false) =
+        (recorded_status(Some(fields)), spec, world.workers.contains_key(&id))
+    else {
         return;
     };
     let text = |name: &str| fields.get(name).cloned().unwrap_or_default();
     let stage = match status {
-        Status::Starting => Stage::Wanted,
+        Status::Starting if recorded_intent(Some(fields)) == Intent::Make => Stage::Wanted,
+        Status::Starting => Stage::Kept,
         Status::Running | Status::Unknown => {
             Stage::Running { image: text("image"), ip_address: None, started_at: None }
         }
-        Status::Stopped | Status::Failed => return,
+        Status::Stopped | Status::Failed => Stage::Ended(Ended {
+            status,
+            reason: text("reason"),
+            problem: None,
+            evidence: Evidence {
+                exit_code: text("exit_code").parse().ok(),
+                oom_killed: text("oom_killed") == "true",
+                ..Evidence::default()
+            },
+            at: text("finished_at").parse().unwrap_or(effects.now),
+        }),
     };
     let worker = Worker {
         origin: Origin::Adopted,
         correlation_id: fields.get("correlation_id").cloned(),
         created_at: text("created_at").parse().unwrap_or(effects.now),
+        wish: recorded_wish(Some(fields), &stage),
         stage,
         ..Worker::new(id, spec, text("request_id"), effects.now)
     };

@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 use worker_protocol::{ErrorKind, LimitName, Problem, Status, WorkerId};
 
 use super::effects::{Effects, Write};
-use super::{Autopsy, Launch, LaunchError, Outcome, Resolution};
+use super::{Autopsy, Launch, LaunchError, Outcome, Resolution, Start};
 use crate::decide::told;
-use crate::world::{Ended, Evidence, Stage, Until, Wish, Worker, World};
+use crate::world::{Ended, Evidence, Stage, StepKind, Until, Wish, Worker, World};
 
 /// The time before something that failed for want of an engine is tried again.
 const AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(5);
@@ -21,7 +21,8 @@ pub(super) fn done(world: &mut World, id: WorkerId, outcome: Outcome, effects: &
     match outcome {
         Outcome::Resolved(Ok(resolution)) => resolved(world, id, resolution, effects),
         // What a delete cut off did not fail.
-        Outcome::Resolved(Err(_)) | Outcome::Launched(Err(_)) if worker.wish != Wish::Run => {}
+        Outcome::Resolved(Err(_)) | Outcome::Launched(Err(_)) | Outcome::Started(Err(_))
+            if matches!(worker.wish, Wish::Gone(_)) => {}
         Outcome::Launched(Err(LaunchError::NoImage(_))) if worker.images_lost < IMAGES_LOST => {
             worker.images_lost += 1;
             worker.enter(Stage::Wanted, effects.now);
@@ -31,10 +32,18 @@ pub(super) fn done(world: &mut World, id: WorkerId, outcome: Outcome, effects: &
             break_down(world, id, problem, effects);
         }
         Outcome::Launched(Ok(launch)) => launched(worker, launch, effects),
+        Outcome::Started(Ok(Start { image, launch })) => runs(worker, image, launch, effects),
+        Outcome::Started(Err(problem)) => start_failed(worker, problem, effects),
+        Outcome::Stopped(Ok(autopsy)) => stopped(world, id, autopsy, effects),
+        Outcome::Stopped(Err(problem)) => {
+            not_yet(world, id, Until::Resting, &problem, "the stop is tried again", effects);
+        }
         Outcome::Autopsied(Ok(Some(autopsy))) => ended(worker, autopsy, effects),
         Outcome::Autopsied(Ok(None) | Err(_)) => {} // The next list shows it again.
         Outcome::Removed(Ok(evidence)) => removed(worker, evidence, effects),
-        Outcome::Removed(Err(problem)) => not_removed(world, id, &problem, effects),
+        Outcome::Removed(Err(problem)) => {
+            not_yet(world, id, Until::Gone, &problem, "the removal is tried again", effects);
+        }
     }
     if let Some(worker) = world.workers.get_mut(&id) {
         effects.advance(worker);
@@ -45,7 +54,7 @@ pub(super) fn done(world: &mut World, id: WorkerId, outcome: Outcome, effects: &
 fn resolved(world: &mut World, id: WorkerId, resolution: Resolution, effects: &mut Effects) {
     let Some(worker) = world.workers.get_mut(&id) else { return };
     let Resolution { image, rendered, present } = resolution;
-    if worker.wish != Wish::Run {
+    if matches!(worker.wish, Wish::Gone(_)) {
         return;
     }
     if present && world.sweeps.is_removing(&image.hash) {
@@ -65,7 +74,11 @@ fn resolved(world: &mut World, id: WorkerId, resolution: Resolution, effects: &m
 fn launched(worker: &mut Worker, launch: Launch, effects: &mut Effects) {
     let Stage::Imaged { image } = &worker.stage else { return };
     effects.write(Write::Touch(image.hash.clone()));
-    let image = image.tag.clone();
+    let tag = image.tag.clone();
+    runs(worker, tag, launch, effects);
+}
+
+fn runs(worker: &mut Worker, image: String, launch: Launch, effects: &mut Effects) {
     let Launch { ip_address, started_at } = launch;
     worker.enter(Stage::Running { image, ip_address, started_at }, effects.now);
     effects.announce(worker);
@@ -76,22 +89,66 @@ fn launched(worker: &mut Worker, launch: Launch, effects: &mut Effects) {
 
 pub(super) fn break_down(world: &mut World, id: WorkerId, problem: Problem, effects: &mut Effects) {
     let Some(worker) = world.workers.get_mut(&id) else { return };
+    worker.enter(Stage::Broken(failure(problem, effects.now)), effects.now);
+    effects.announce(worker);
+}
+
+fn failure(problem: Problem, at: Timestamp) -> Ended {
     let what = match problem.kind {
         ErrorKind::BuildFailed => "build failed",
         ErrorKind::EngineUnavailable => "engine unavailable",
         _ => "start failed",
     };
-    worker.enter(Stage::Broken(Ended::broken(what, problem, effects.now)), effects.now);
-    effects.announce(worker);
+    Ended::broken(what, problem, at)
+}
+
+/// What it consists of stays: it may be started again.
+fn start_failed(worker: &mut Worker, problem: Problem, effects: &mut Effects) {
+    rest(worker, failure(problem, effects.now), effects);
 }
 
 fn ended(worker: &mut Worker, autopsy: Autopsy, effects: &mut Effects) {
-    if worker.wish != Wish::Run {
+    if matches!(worker.wish, Wish::Gone(_)) {
         return;
     }
-    let end = judge(autopsy, effects.now);
     effects.touch_image(worker);
+    rest(worker, judge(autopsy, effects.now), effects);
+}
+
+/// It has ended, and nobody has asked for more.
+fn rest(worker: &mut Worker, end: Ended, effects: &mut Effects) {
+    worker.wish = Wish::Rest;
     worker.enter(Stage::Ended(end), effects.now);
+    effects.announce(worker);
+}
+
+/// It ended as it was to. Somebody may have asked meanwhile that it runs again.
+fn stopped(world: &mut World, id: WorkerId, autopsy: Autopsy, effects: &mut Effects) {
+    let Some(worker) = world.workers.get_mut(&id) else { return };
+    effects.touch_image(worker);
+    let end = match autopsy {
+        Autopsy::Ended(evidence) => Ended {
+            status: Status::Stopped,
+            reason: "stopped".to_owned(),
+            problem: None,
+            evidence,
+            at: effects.now,
+        },
+        gone @ Autopsy::Gone(_) => judge(gone, effects.now),
+    };
+    worker.enter(Stage::Ended(end), effects.now);
+    effects.announce(worker);
+    settle(world, id, effects);
+    if let Some(worker) = world.workers.get_mut(&id)
+        && worker.wish == Wish::Run
+    {
+        wake(worker, effects);
+    }
+}
+
+/// What was kept of it is to run again.
+pub(super) fn wake(worker: &mut Worker, effects: &mut Effects) {
+    worker.enter(Stage::Kept, effects.now);
     effects.announce(worker);
 }
 
@@ -144,17 +201,23 @@ fn removed(worker: &mut Worker, evidence: Evidence, effects: &mut Effects) {
     effects.write(Write::Farewell(worker.id));
 }
 
-/// The engine could not remove it. It is tried again; who waits is told now.
-fn not_removed(world: &mut World, id: WorkerId, problem: &Problem, effects: &mut Effects) {
+/// The engine did not do it. It is tried again; who waits is told now.
+fn not_yet(
+    world: &mut World,
+    id: WorkerId,
+    until: Until,
+    problem: &Problem,
+    what_then: &str,
+    effects: &mut Effects,
+) {
     let Some(worker) = world.workers.get_mut(&id) else { return };
     worker.not_before = effects.now.checked_add(AGAIN_AFTER).ok();
     let status = worker.status();
-    let (gone, others): (Vec<_>, Vec<_>) =
-        std::mem::take(&mut worker.waiting).into_iter().partition(|w| w.until == Until::Gone);
+    let (those, others): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut worker.waiting).into_iter().partition(|w| w.until == until);
     worker.waiting = others;
-    let message = format!("{}; the removal is tried again", problem.message);
-    let problem = Problem::new(problem.kind, message);
-    for waiting in gone {
+    let problem = Problem::new(problem.kind, format!("{}; {what_then}", problem.message));
+    for waiting in those {
         effects.fail(&mut world.requests, waiting.header, &problem, told(id, status));
     }
 }
@@ -163,12 +226,11 @@ fn not_removed(world: &mut World, id: WorkerId, problem: &Problem, effects: &mut
 /// worker that is gone.
 pub(super) fn settle(world: &mut World, id: WorkerId, effects: &mut Effects) {
     let Some(worker) = world.workers.get_mut(&id) else { return };
-    if matches!(worker.stage, Stage::Wanted | Stage::Building { .. } | Stage::Imaged { .. }) {
+    if worker.is_being_made() {
         return;
     }
-    let (over, still): (Vec<_>, Vec<_>) = std::mem::take(&mut worker.waiting)
-        .into_iter()
-        .partition(|w| is_over(w.until, &worker.stage));
+    let (over, still): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut worker.waiting).into_iter().partition(|w| is_over(w.until, worker));
     worker.waiting = still;
     for waiting in over {
         match verdict(worker, waiting.until) {
@@ -188,10 +250,11 @@ pub(super) fn settle(world: &mut World, id: WorkerId, effects: &mut Effects) {
     }
 }
 
-fn is_over(until: Until, stage: &Stage) -> bool {
-    match stage {
-        Stage::Wanted | Stage::Building { .. } | Stage::Imaged { .. } => false,
-        Stage::Running { .. } => until == Until::Running,
+fn is_over(until: Until, worker: &Worker) -> bool {
+    match &worker.stage {
+        Stage::Wanted | Stage::Building { .. } | Stage::Imaged { .. } | Stage::Kept => false,
+        Stage::Running { .. } => until == Until::Running && worker.busy != Some(StepKind::Stop),
+        Stage::Ended(_) if until == Until::Running => worker.wish != Wish::Run,
         Stage::Broken(_) | Stage::Ended(_) => until != Until::Gone,
         Stage::Removed(_) => true,
     }
@@ -201,7 +264,12 @@ fn is_over(until: Until, stage: &Stage) -> bool {
 fn verdict(worker: &Worker, until: Until) -> Result<Map<String, Value>, Problem> {
     let mut content = told(worker.id, worker.status());
     let Some(end) = worker.end() else { return Ok(content) };
-    if let (Some(problem), true) = (&end.problem, until != Until::Gone) {
+    let ended_as_asked = match until {
+        Until::Gone => true,
+        Until::Resting => matches!(worker.stage, Stage::Ended(_)),
+        Until::Running | Until::Done => false,
+    };
+    if let (Some(problem), false) = (&end.problem, ended_as_asked) {
         return Err(problem.clone());
     }
     let evidence = &end.evidence;
@@ -215,7 +283,11 @@ fn verdict(worker: &Worker, until: Until) -> Result<Map<String, Value>, Problem>
     }
     let deleted = matches!(worker.wish, Wish::Gone(_)) && until != Until::Gone;
     if deleted && end.reason == "deleted" {
-        let what = if until == Until::Done { "done" } else { "running" };
+        let what = match until {
+            Until::Done => "done",
+            Until::Resting => "stopped",
+            Until::Running | Until::Gone => "running",
+        };
         return Err(Problem::refused(format!("the worker was deleted before it was {what}")));
     }
     Ok(content)

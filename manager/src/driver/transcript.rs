@@ -100,7 +100,7 @@ impl Play {
                 Event::ImageRemoved(self.removing(), Err(problem))
             }
             ("pruned", bytes) => Event::CachePruned(Ok(bytes.parse().unwrap())),
-            ("resolved" | "launched" | "autopsied" | "removed", rest) => {
+            ("resolved" | "launched" | "started" | "stopped" | "autopsied" | "removed", rest) => {
                 let (id, what) = rest.split_once(' ').unwrap();
                 Event::Done(worker(id), self.outcome(verb, what))
             }
@@ -125,6 +125,13 @@ impl Play {
                 let problem = Problem::new(ErrorKind::StartFailed, why);
                 Outcome::Launched(Err(LaunchError::Failed(problem)))
             }
+            ("started", "ok") => {
+                let launch = Launch { ip_address: None, started_at: None };
+                Outcome::Started(Ok(Start { image: "worker:image".into(), launch }))
+            }
+            ("started", why) => Outcome::Started(Err(Problem::new(ErrorKind::StartFailed, why))),
+            ("stopped", "unavailable") => Outcome::Stopped(Err(unavailable())),
+            ("stopped", what) => Outcome::Stopped(Ok(autopsy(what).unwrap())),
             ("autopsied", _) => Outcome::Autopsied(Ok(autopsy(what))),
             (_, "ok") => Outcome::Removed(Ok(Evidence::default())),
             _ => Outcome::Removed(Err(unavailable())),
@@ -264,13 +271,15 @@ fn keys() -> Keys {
     Keys::new("worker").unwrap()
 }
 
-/// What Redis remembers, of instances given as `worker:state:STATUS`.
+/// What Redis remembers, of instances given as `worker:state:STATUS` or `worker:state:STATUS:intent`.
 fn records(list: &str) -> Vec<RememberedWorker> {
     let one = |item: &str| {
-        let (id, status) = item.split_once(':')?;
-        let (_, status) = status.split_once(':')?;
-        let fields = BTreeMap::from([("status".to_owned(), status.to_owned())]);
-        Some(RememberedWorker { id: worker(id), fields })
+        let mut words = item.split(':');
+        let id = worker(words.next()?);
+        words.next()?;
+        let fields = ["status", "intent"].into_iter().zip(words);
+        let fields = fields.map(|(name, word)| (name.to_owned(), word.to_owned())).collect();
+        Some(RememberedWorker { id, fields }).filter(|worker| !worker.fields.is_empty())
     };
     list.split(',').filter_map(one).collect()
 }
@@ -323,12 +332,16 @@ fn shown(effect: &Effect) -> String {
             let kind = match order {
                 Order::Resolve(_) => StepKind::Resolve,
                 Order::Launch(_) => StepKind::Launch,
+                Order::Start(_) => StepKind::Start,
+                Order::Stop => StepKind::Stop,
                 Order::Autopsy => StepKind::Autopsy,
                 Order::Remove(force) => StepKind::Remove(*force),
             };
             let word = match kind {
                 StepKind::Resolve => "resolve",
                 StepKind::Launch => "launch",
+                StepKind::Start => "start",
+                StepKind::Stop => "stop",
                 StepKind::Autopsy => "autopsy",
                 StepKind::Remove(Force::No) => "remove",
                 StepKind::Remove(Force::Yes) => "remove by force",
@@ -382,6 +395,7 @@ fn shown_write(write: &Write) -> String {
         }
         Write::Dead(header, _) => format!("dead {}", header.entry_id),
         Write::Acknowledge(entry) => format!("acknowledge {entry}"),
+        Write::Interrupt(_, id) => format!("interrupt the turn of {}", named(*id)),
         Write::FirstPrompt(_, id, _) => format!("first prompt of {}", named(*id)),
         Write::Touch(_) => "touch the image".to_owned(),
         Write::Image(..) => "note the image".to_owned(),

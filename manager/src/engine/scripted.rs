@@ -65,6 +65,7 @@ struct State {
     held: BTreeSet<Verb>,
     calls: Vec<Verb>,
     inputs: BTreeMap<InstanceName, Vec<u8>>,
+    starts: BTreeMap<InstanceName, usize>,
 }
 
 impl ScriptedEngine {
@@ -130,7 +131,13 @@ impl ScriptedEngine {
         self.state().instances.values().cloned().collect()
     }
 
-    /// What an instance was given on stdin when it was started.
+    /// How often an instance was started.
+    #[must_use]
+    pub fn starts(&self, name: &InstanceName) -> usize {
+        self.state().starts.get(name).copied().unwrap_or_default()
+    }
+
+    /// What an instance was given on stdin when it was started last.
     #[must_use]
     pub fn input(&self, name: &InstanceName) -> Option<Vec<u8>> {
         self.state().inputs.get(name).cloned()
@@ -282,6 +289,7 @@ impl Engine for ScriptedEngine {
         self.call(Verb::Start).await?;
         let mut state = self.state();
         state.inputs.insert(name.clone(), input.to_vec());
+        *state.starts.entry(name.clone()).or_default() += 1;
         match state.instances.get_mut(name) {
             Some(found) => {
                 found.state = InstanceState::Running;

@@ -147,6 +147,20 @@ impl Store {
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
     }
 
+    /// Takes the last sign of life away, so that the next one is of a wrapper that is started now.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn forget_pulse(&self, id: WorkerId) -> Result<(), StoreError> {
+        let mut connection = self.short().await?;
+        let _: i64 = redis::cmd("DEL")
+            .arg(self.keys.heartbeat(id))
+            .query_async(&mut connection)
+            .await
+            .map_err(StoreError::during("remove a heartbeat"))?;
+        Ok(())
+    }
+
     /// The end of a worker's output.
     ///
     /// # Errors

@@ -58,10 +58,11 @@ end
 if ARGV[8] ~= '' then redis.call('XACK', KEYS[3], ARGV[8], ARGV[1]) end
 return redis.status_reply('OK')";
 
-const FIRST_PROMPT: &str = r"
+/// The field `prompted` of the request's hash says that the worker's input has it.
+const PUT_IN: &str = r"
 if redis.call('HSETNX', KEYS[1], 'prompted', '1') == 1 then
-  redis.call('EXPIRE', KEYS[1], ARGV[2])
-  redis.call('XADD', KEYS[2], '*', 'prompt', ARGV[1])
+  redis.call('EXPIRE', KEYS[1], ARGV[1])
+  redis.call('XADD', KEYS[2], '*', ARGV[2], ARGV[3])
 end
 return redis.status_reply('OK')";
 
@@ -111,7 +112,7 @@ fn record_content(record: BTreeMap<String, String>, pulse: Option<Pulse>) -> Map
         }
         _ => Value::String(text),
     };
-    let own = ["spec", "request_id", "correlation_id"];
+    let own = ["spec", "intent", "request_id", "correlation_id"];
     let mut content: Map<_, _> = record
         .into_iter()
         .filter(|(name, _)| !own.contains(&name.as_str()))
@@ -219,16 +220,16 @@ impl Batch<'_> {
         self.pipe.xack(self.store.keys.commands(), COMMAND_GROUP, &[entry_id]).ignore();
     }
 
-    /// Puts the first prompt into a worker's input: once for the request, however often tried.
-    pub(crate) fn first_prompt(&mut self, request_id: &str, id: WorkerId, prompt: &str) {
+    /// Puts something into a worker's input: once for the request, however often tried.
+    pub(crate) fn put_in(&mut self, request_id: &str, id: WorkerId, field: [&str; 2]) {
         self.pipe
             .cmd("EVAL")
-            .arg(FIRST_PROMPT)
+            .arg(PUT_IN)
             .arg(2)
             .arg(self.store.keys.request(request_id))
             .arg(self.store.keys.input(id))
-            .arg(prompt)
             .arg(self.store.retention.requests.as_secs())
+            .arg(&field)
             .ignore();
     }
 

@@ -11,7 +11,9 @@ pub mod worker;
 pub use build::{Begin, Build, BuildId, Builds, Prebuild};
 pub use request::{Known, Requests};
 pub use sweep::{Cause, Fate, Sweep, Sweeps};
-pub use worker::{Ended, Evidence, Image, Origin, Stage, StepKind, Until, Waiting, Wish, Worker};
+pub use worker::{
+    Ended, Evidence, Image, Intent, Origin, Stage, StepKind, Until, Waiting, Wish, Worker,
+};
 
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -45,7 +47,7 @@ impl World {
             match worker.stage {
                 Stage::Running { .. } => count.1 += 1,
                 Stage::Broken(_) | Stage::Ended(_) | Stage::Removed(_) => count.2 += 1,
-                Stage::Wanted | Stage::Building { .. } | Stage::Imaged { .. } => count.0 += 1,
+                _ => count.0 += 1,
             }
         }
         count
@@ -55,8 +57,8 @@ impl World {
     #[must_use]
     pub fn shields(&self) -> BTreeMap<ImageHash, Shield> {
         let prebuilt = self.builds.in_advance.iter().map(|prebuild| &prebuild.image.hash);
-        let wish_to_run = self.workers.values().filter(|worker| worker.wish == Wish::Run);
-        let wanted = wish_to_run.filter_map(|worker| match &worker.stage {
+        let stay = self.workers.values().filter(|worker| !matches!(worker.wish, Wish::Gone(_)));
+        let wanted = stay.filter_map(|worker| match &worker.stage {
             Stage::Building { image, .. } | Stage::Imaged { image } => Some(image.hash.clone()),
             Stage::Running { image, .. } => ImageHash::of_tag(image),
             _ => None,

@@ -1,17 +1,20 @@
 //! One worker: what is wanted of it, and how far it is.
 //!
 //! ```text
-//!            resolve          build            launch             ends by itself
+//!            resolve          build            launch       ends by itself, or stop
 //!   Wanted ──────────► Building ─────► Imaged ───────► Running ─────────────────► Ended
-//!      │    image known    │              │                │                        │
-//!      └─── image there ───┼──────────────┘ a step fails   │                        │
-//!                          └───────┬──────► Broken         │  wish: Gone            │
-//!                                  ▼          │ remove     ▼ remove                 ▼ remove
-//!                                  └──────────┴────────► Removed ◄──────────────────┘
+//!      │    image known    │              │              ▲ │                       │  ▲
+//!      └─── image there ───┼──────────────┘ a step fails │ │             wish: Run │  │ the start
+//!                          └───────┬──────► Broken       │ │                       ▼  │ fails
+//!                                  │          │          └─┼───────────────────── Kept ┘
+//!                                  │          │    start   │                       │
+//!                                  ▼          ▼ remove     ▼ wish: Gone, remove    ▼
+//!                                  └──────────┴──────────► Removed ◄───────────────┘
 //! ```
 //!
 //! The wish is what a client wants, the stage is what is so. [`Worker::next`] compares the two and
-//! names the one step to take; nothing else starts a step.
+//! names the one step to take; nothing else starts a step. Of a worker that has ended, nobody wants
+//! that it runs, until somebody says so.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -74,8 +77,42 @@ pub enum Origin {
 pub enum Wish {
     /// It is to run.
     Run,
+    /// It is not to run, and what it consists of is to stay.
+    Rest,
     /// It is to go.
     Gone(Force),
+}
+
+/// What a record tells a later manager about the wish. A worker that is to go is not in it: the
+/// command that wants it is delivered again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intent {
+    /// It is being made, and has never run.
+    Make,
+    /// It was made, and is to run.
+    Run,
+    /// It was made, and is to rest.
+    Rest,
+}
+
+impl Intent {
+    const ALL: [Self; 3] = [Self::Make, Self::Run, Self::Rest];
+
+    /// The word in the record.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Make => "make",
+            Self::Run => "run",
+            Self::Rest => "rest",
+        }
+    }
+
+    /// Reads the word back.
+    #[must_use]
+    pub fn of_record(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|intent| intent.as_str() == word)
+    }
 }
 
 /// An image, ready or to be built.
@@ -114,8 +151,10 @@ pub enum Stage {
     },
     /// A step failed; what is left of it has to go.
     Broken(Ended),
-    /// It ended by itself; its instance is kept.
+    /// It ended, by itself or since it was to rest; its instance is kept.
     Ended(Ended),
+    /// It ended, and its instance is to run again.
+    Kept,
     /// Nothing is left of it.
     Removed(Ended),
 }
@@ -157,6 +196,10 @@ pub enum StepKind {
     Resolve,
     /// Make and start its instance.
     Launch,
+    /// Start the instance that was kept.
+    Start,
+    /// End it, and keep its instance.
+    Stop,
     /// Find out how it ended.
     Autopsy,
     /// Take away what it consists of.
@@ -178,6 +221,8 @@ pub enum Until {
     Running,
     /// The worker has ended.
     Done,
+    /// The worker rests, or is gone.
+    Resting,
     /// The worker is gone.
     Gone,
 }
@@ -214,14 +259,14 @@ impl Worker {
         match (self.wish, &self.stage) {
             (_, Stage::Removed(_)) => None,
             (Wish::Gone(force), _) => Some(StepKind::Remove(force)),
-            (Wish::Run, Stage::Broken(_)) => Some(StepKind::Remove(Force::Yes)),
-            // What an adopted worker needs to start is known only to the entry that asked for it.
-            (Wish::Run, Stage::Wanted | Stage::Imaged { .. }) if self.origin == Origin::Adopted => {
-                None
-            }
-            (Wish::Run, Stage::Wanted) => Some(StepKind::Resolve),
-            (Wish::Run, Stage::Imaged { .. }) => Some(StepKind::Launch),
-            (Wish::Run, Stage::Building { .. } | Stage::Running { .. } | Stage::Ended(_)) => None,
+            (_, Stage::Broken(_)) => Some(StepKind::Remove(Force::Yes)),
+            // What an adopted worker needs to be made is known only to the entry that asked for it.
+            (_, Stage::Wanted | Stage::Imaged { .. }) if self.origin == Origin::Adopted => None,
+            (_, Stage::Wanted) => Some(StepKind::Resolve),
+            (_, Stage::Imaged { .. }) => Some(StepKind::Launch),
+            (Wish::Run, Stage::Kept) => Some(StepKind::Start),
+            (Wish::Rest, Stage::Kept | Stage::Running { .. }) => Some(StepKind::Stop),
+            (_, Stage::Building { .. } | Stage::Running { .. } | Stage::Ended(_)) => None,
         }
     }
 
@@ -235,7 +280,9 @@ impl Worker {
     #[must_use]
     pub fn status(&self) -> Status {
         match &self.stage {
-            Stage::Wanted | Stage::Building { .. } | Stage::Imaged { .. } => Status::Starting,
+            Stage::Wanted | Stage::Building { .. } | Stage::Imaged { .. } | Stage::Kept => {
+                Status::Starting
+            }
             Stage::Running { .. } => Status::Running,
             Stage::Broken(end) | Stage::Ended(end) | Stage::Removed(end) => end.status,
         }
@@ -244,15 +291,21 @@ impl Worker {
     /// More about the state, in a word or two.
     #[must_use]
     pub fn reason(&self) -> &str {
-        let goes = matches!(self.wish, Wish::Gone(_));
         match &self.stage {
             Stage::Broken(end) | Stage::Ended(end) | Stage::Removed(end) => &end.reason,
-            _ if goes => "stopping",
+            _ if self.wish != Wish::Run => "stopping",
             Stage::Wanted => "accepted",
             Stage::Building { .. } => "building",
             Stage::Imaged { .. } => "creating",
             Stage::Running { .. } => "running",
+            Stage::Kept => "starting",
         }
+    }
+
+    /// Whether it is not made yet.
+    #[must_use]
+    pub fn is_being_made(&self) -> bool {
+        matches!(self.stage, Stage::Wanted | Stage::Building { .. } | Stage::Imaged { .. })
     }
 
     /// How it ended, if it did.
@@ -261,6 +314,16 @@ impl Worker {
         match &self.stage {
             Stage::Broken(end) | Stage::Ended(end) | Stage::Removed(end) => Some(end),
             _ => None,
+        }
+    }
+
+    /// What a later manager has to know of the wish, since no label and no instance tells it.
+    #[must_use]
+    pub fn intent(&self) -> Intent {
+        match (self.wish, self.is_being_made()) {
+            (_, true) => Intent::Make,
+            (Wish::Rest, false) => Intent::Rest,
+            (Wish::Run | Wish::Gone(_), false) => Intent::Run,
         }
     }
 
@@ -286,8 +349,15 @@ impl Worker {
         set("request_id", json!(self.request_id));
         set("correlation_id", json!(self.correlation_id));
         set("spec", json!(crate::label::spec_text(&self.spec)));
+        set("intent", json!(self.intent().as_str()));
         if !self.spec.labels.is_empty() {
             set("labels", json!(self.spec.labels));
+        }
+        if self.end().is_none() && !self.is_being_made() {
+            // It may have ended before, and been started again.
+            for name in ["finished_at", "exit_code", "oom_killed", "error", "message"] {
+                set(name, Value::Null);
+            }
         }
         match &self.stage {
             Stage::Building { image, .. } | Stage::Imaged { image } => {
@@ -298,7 +368,7 @@ impl Worker {
                 set("ip_address", json!(ip_address));
                 set("started_at", json!(started_at.map(rfc3339)));
             }
-            Stage::Wanted => {}
+            Stage::Wanted | Stage::Kept => {}
             Stage::Broken(end) | Stage::Ended(end) | Stage::Removed(end) => end.add_to(&mut set),
         }
         record

@@ -5,6 +5,7 @@
 
 mod images;
 mod limits;
+mod rest;
 mod stage;
 
 use serde_json::json;

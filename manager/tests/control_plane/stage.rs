@@ -1,12 +1,14 @@
 //! A Redis of its own, an engine that plays, somebody who plays the wrappers, and managers.
 
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use worker_manager::act::Hands;
@@ -15,6 +17,7 @@ use worker_manager::engine::{InstanceState, ScriptedEngine};
 use worker_manager::image::{Catalogue, Offer};
 use worker_manager::serve::serve;
 use worker_manager::store::Store;
+use worker_protocol::boot::Again;
 use worker_protocol::{Boot, Pulse};
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -28,7 +31,9 @@ pub(crate) struct Stage {
     asked: AtomicUsize,
 }
 
+/// Each has threads of its own, as a process would: when it dies, all that it does dies.
 pub(crate) struct Manager {
+    runtime: Runtime,
     task: JoinHandle<()>,
     stop: CancellationToken,
 }
@@ -93,8 +98,9 @@ impl Stage {
             Hands::new(engine, store, Catalogue::load(None, &Offer::default()).unwrap(), settings);
         let stop = CancellationToken::new();
         let until_then = stop.clone();
-        let task = tokio::spawn(async move { serve(hands, until_then).await.unwrap() });
-        Manager { task, stop }
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let task = runtime.spawn(async move { serve(hands, until_then).await.unwrap() });
+        Manager { runtime, task, stop }
     }
 
     /// Sends a command and waits for its reply.
@@ -164,13 +170,13 @@ impl Manager {
     pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.task.await.unwrap();
+        self.runtime.shutdown_background();
     }
 
     /// Stops at once, in the middle of whatever it does.
     pub(crate) async fn die(self) {
-        self.task.abort();
+        self.runtime.shutdown_background();
         let _ = self.task.await;
-        self.stop.cancel();
     }
 }
 
@@ -190,16 +196,25 @@ async fn connect(client: &redis::Client) -> redis::aio::MultiplexedConnection {
 }
 
 /// In place of the wrapper of each instance that runs: shows that it lives, with the credentials
-/// and under the key that it was given.
+/// and under the key that it was given when it was started first.
 async fn play_wrappers(engine: Arc<ScriptedEngine>, client: redis::Client) {
     let pulse = serde_json::to_string(&Pulse { turns: 3, ..Pulse::default() }).unwrap();
-    let mut alive = std::collections::BTreeSet::new();
+    let mut boots = BTreeMap::new();
+    let mut lives = BTreeSet::new();
     loop {
         for found in engine.instances() {
-            if found.state != InstanceState::Running || alive.contains(&found.name) {
+            let starts = engine.starts(&found.name);
+            if found.state != InstanceState::Running || !lives.insert((found.name.clone(), starts))
+            {
                 continue;
             }
-            let boot: Boot = serde_json::from_slice(&engine.input(&found.name).unwrap()).unwrap();
+            let input = engine.input(&found.name).unwrap();
+            if let Ok(boot) = serde_json::from_slice::<Boot>(&input) {
+                boots.insert(found.name.clone(), boot);
+            } else {
+                let _: Again = serde_json::from_slice(&input).unwrap();
+            }
+            let boot = &boots[&found.name];
             let user = redis::RedisConnectionInfo::default()
                 .set_username(&boot.redis.username)
                 .set_password(boot.redis.password.reveal());
@@ -211,7 +226,6 @@ async fn play_wrappers(engine: Arc<ScriptedEngine>, client: redis::Client) {
                 .query_async(&mut connection)
                 .await
                 .unwrap();
-            alive.insert(found.name);
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

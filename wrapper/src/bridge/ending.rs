@@ -7,7 +7,8 @@
 //!                                    ▼
 //!                  Gone ─► Cleared ──┴─► Finished
 //! ```
-//! The agent may go at any time. A process that it left may hold its pipes open: after a while
+//! The agent may go at any time. One that goes before it is ready, and was to resume a session, is
+//! Working again, without it. A process that it left may hold its pipes open: after a while
 //! everybody is killed, and after another nothing is waited for any more. Either way the last entry
 //! is `exit`.
 
@@ -228,6 +229,9 @@ impl Bridge {
             Some(signal) => format!("the agent was ended by {signal}"),
             None => format!("the agent ended with exit code {}", ended.code()),
         };
+        if self.begin_anew(&text, now) {
+            return;
+        }
         if self.turn.is_some() {
             let (outcome, text) = match (self.limits.reached, self.ending.why) {
                 (Some(_), _) => (Outcome::Limit, "the worker has reached a limit"),
@@ -241,6 +245,7 @@ impl Bridge {
         if !self.ready && self.ending.why.is_none() {
             self.error(&format!("{text} before it could take prompts"));
         }
+        self.note_end(ended);
         self.name_what_was_not_begun();
         let mut data = serde_json::json!({
             "code": ended.code(),

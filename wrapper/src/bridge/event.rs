@@ -8,6 +8,7 @@ use worker_protocol::{Input, Output, Problem};
 use crate::cgroup::Shortage;
 use crate::driver::{RunEnd, Start};
 use crate::frame::Line;
+use crate::kept::Past;
 use crate::reaper::Ended;
 use crate::uplink::backlog::StreamId;
 
@@ -84,6 +85,10 @@ pub enum Effect {
         /// The oldest that is not done.
         trim_below: StreamId,
     },
+    /// Note down how far the agent has come, before anything that comes after.
+    Note(Past),
+    /// Start the agent's process anew with these arguments; the one before has ended.
+    Begin(Vec<String>),
     /// Start a process for a turn.
     Start(Start),
     /// Give the agent's terminal a size.

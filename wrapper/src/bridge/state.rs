@@ -10,6 +10,7 @@ use worker_protocol::{Boot, Output, OutputKind, Pulse, Source, rfc3339};
 use super::ending::{Ending, Stderr, Why};
 use super::event::{Effect, Event, Now};
 use super::limits::Limits;
+use super::past::Notes;
 use super::run::Run;
 use super::shortage::Shortages;
 use super::turns::{Prompt, Turn};
@@ -42,6 +43,7 @@ pub struct Bridge {
     pub(super) pulse: Pulse,
     /// When something last went in or came out.
     active_at: Option<Timestamp>,
+    pub(super) notes: Notes,
     beaten: Option<Instant>,
 }
 
@@ -66,6 +68,7 @@ impl Bridge {
             stderr: Stderr::default(),
             pulse: Pulse::default(),
             active_at: None,
+            notes: Notes::default(),
             beaten: None,
         }
     }
@@ -226,8 +229,9 @@ impl Bridge {
             output.turn = Some(id.to_string());
         }
         self.note_cost(&output);
-        if let Some(session) = &output.session_id {
-            self.pulse.session_id = Some(session.clone());
+        if output.session_id.is_some() && output.session_id != self.pulse.session_id {
+            self.pulse.session_id.clone_from(&output.session_id);
+            self.note();
         }
         self.effects.push(Effect::Say(output));
     }

@@ -3,7 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use worker_protocol::boot::{BootAgent, BootKeys, Bounds, RedisAccess};
@@ -14,6 +14,7 @@ use super::{Bridge, Delivery, Effect, Event, Now};
 use crate::cgroup::Shortage;
 use crate::driver::{RunEnd, Start};
 use crate::frame::Line;
+use crate::kept::Past;
 use crate::reaper::Ended;
 use crate::uplink::backlog::StreamId;
 
@@ -78,8 +79,9 @@ fn play(written: &str) -> String {
             (Some(("> ", event)), Some(scene)) => scene.happens(event),
             _ => Vec::new(),
         };
-        for effect in effects {
-            actual.push_str(&format!("< {}\n", shown(&effect)));
+        let notes = scene.as_ref().is_some_and(|scene| scene.notes);
+        for effect in effects.iter().filter(|one| notes || !matches!(one, Effect::Note(_))) {
+            actual.push_str(&format!("< {}\n", shown(effect)));
         }
     }
     actual
@@ -88,20 +90,36 @@ fn play(written: &str) -> String {
 struct Scene {
     bridge: Bridge,
     now: Now,
+    /// Whether it is shown what is noted down.
+    notes: bool,
 }
 
 impl Scene {
     /// `claude headless`: a worker that was just started, on a clock of its own.
     fn new(worker: &str) -> (Self, Vec<Effect>) {
         let boot = boot(worker);
-        let driver = crate::driver::for_agent(&boot);
+        let mut driver = crate::driver::for_agent(&boot);
+        let past = worker.contains("again").then(|| Past {
+            session_id: Some("s1".into()),
+            turns: 2,
+            cost_usd: 0.5,
+            counted_usd: if worker.contains("killed") { 0.0 } else { 0.5 },
+            begun: Some("1-0".into()),
+        });
+        if let Some(past) = &past {
+            driver.resume(past);
+        }
         let now = Now { at: Timestamp::UNIX_EPOCH, clock: Instant::now() };
         let mut bridge = Bridge::new(boot, driver, Duration::ZERO, now);
+        let notes = past.is_some();
+        if let Some(past) = past {
+            bridge.go_on_after(past);
+        }
         let effects = match worker.strip_prefix("missing ") {
             Some(problem) => bridge.never_began(problem, 127, now),
             None => bridge.begin(now),
         };
-        (Self { bridge, now }, effects)
+        (Self { bridge, now, notes }, effects)
     }
 
     fn happens(&mut self, line: &str) -> Vec<Effect> {
@@ -201,6 +219,7 @@ fn boot(worker: &str) -> Boot {
             uid: 1000,
             workspace: "/workspace".into(),
         },
+        operators: BTreeSet::new(),
         life: if worker.contains("headless") { Life::Headless } else { Life::Interactive },
         files: Vec::new(),
         bounds: bounds(worker),
@@ -259,6 +278,8 @@ fn shown(effect: &Effect) -> String {
     match effect {
         Effect::Say(output) => shown_output(output),
         Effect::Acknowledge { id, trim_below } => format!("ack {id}, trim below {trim_below}"),
+        Effect::Note(past) => format!("note {}", serde_json::to_string(past).unwrap()),
+        Effect::Begin(arguments) => format!("begin … {}", arguments.last().map_or("", |it| it)),
         Effect::Start(Start { arguments, stdin }) => {
             let last = arguments.last().map_or("", String::as_str);
             format!("start … {last} with {}", shown_bytes(stdin))

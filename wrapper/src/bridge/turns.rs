@@ -53,8 +53,9 @@ impl Bridge {
         let unwritten = self.unwritten.len() + own;
         let id = Some(prompt.id);
         self.turn = Some(Turn { id, since: now.clock, unwritten, stopping: None });
+        self.note();
         let mut output = Output::new(OutputKind::TurnStarted, Source::Wrapper, prompt.text);
-        if prompt.delivery == Delivery::Again {
+        if self.delivery_of(prompt.id, prompt.delivery) == Delivery::Again {
             output.data = Some(serde_json::json!({"redelivered": true}));
         }
         self.say(output);
@@ -106,6 +107,7 @@ impl Bridge {
         self.say(output);
         self.pulse.turns += 1;
         self.pulse.cost_usd = cost_usd_total.unwrap_or(self.pulse.cost_usd);
+        self.note();
         if let Some(id) = self.turn.take().and_then(|turn| turn.id) {
             self.acknowledge(id);
         }

@@ -10,6 +10,7 @@ use worker_protocol::{Output, OutputKind, Source};
 
 use super::{Driver, Process, RunEnd, Start, Told, TurnEnd, TurnsEnd, printed};
 use crate::frame::Line;
+use crate::kept::Past;
 use crate::reaper::Ended;
 
 /// Characters of a tool's input that are shown to people; all of it is in `data`.
@@ -64,6 +65,10 @@ impl Droid {
 impl Driver for Droid {
     fn arguments(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    fn resume(&mut self, past: &Past) {
+        self.session.clone_from(&past.session_id);
     }
 
     fn process(&self) -> Process {

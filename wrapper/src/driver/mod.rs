@@ -23,6 +23,7 @@ use worker_protocol::output::Outcome;
 use worker_protocol::{AgentProtocol, Boot, Output, OutputKind, Source};
 
 use crate::frame::Line;
+use crate::kept::Past;
 use crate::reaper::Ended;
 
 const NO_TERMINAL: &str = "`keys` and `resize` are for agents on a terminal (`protocol` `pty`)";
@@ -143,6 +144,21 @@ pub trait Driver {
     /// Who says that a turn is over.
     fn turns_end(&self) -> TurnsEnd;
 
+    /// Goes on after an earlier run. Comes first of all.
+    fn resume(&mut self, _past: &Past) {}
+
+    /// Gives up the session of earlier runs, and begins a new one. Whether there was one to give
+    /// up.
+    fn forget(&mut self) -> bool {
+        false
+    }
+
+    /// How much of its cost, in US dollars, the agent itself goes on counting from when its session
+    /// is resumed.
+    fn counted_usd(&self) -> f64 {
+        0.0
+    }
+
     /// The agent's process runs.
     fn begin(&mut self, told: &mut Vec<Told>);
 
@@ -159,7 +175,8 @@ pub trait Driver {
     fn stdin(&mut self, text: &str, told: &mut Vec<Told>) -> Result<(), &'static str>;
 
     /// A line of stdout. Every line gives one or more entries, never none; a piece of a longer text
-    /// gives its part of that text's entry.
+    /// gives its part of that text's entry, and one that repeats what was said in earlier runs is
+    /// counted in one.
     fn line(&mut self, line: Line, told: &mut Vec<Told>);
 
     /// Key strokes for a program on a terminal.

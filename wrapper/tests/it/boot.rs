@@ -10,7 +10,10 @@ use crate::redis_server::Redis;
 use crate::worker::{Worker, boot, prepare};
 
 fn run_with(document: &[u8]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
     let mut wrapper = Command::new(env!("CARGO_BIN_EXE_worker-wrapper"))
+        .arg("--state")
+        .arg(folder.path())
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -34,6 +37,14 @@ fn a_wrong_document_is_refused_and_not_shown() {
         assert!(log.contains("/dev/stdin") && log.contains("same version"), "{log}");
         assert!(!log.contains("hunter2"), "{log}");
     }
+}
+
+#[test]
+fn a_worker_that_kept_nothing_cannot_be_started_again() {
+    let output = run_with(br#"{"again": {}}"#);
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(78), "{log}");
+    assert!(log.contains("cannot be started again") && log.contains("boot.json"), "{log}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod acp;
+mod again;
 mod bad_input;
 mod boot;
 mod droid;

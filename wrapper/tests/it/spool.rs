@@ -125,7 +125,7 @@ fn a_flood_of_100_mb_without_redis_takes_neither_memory_nor_more_disk_than_it_ma
 fn a_disk_that_is_full_holds_what_it_can_and_is_said_once() {
     // A file of this process may have 4000 blocks of 512 bytes; more fails as on a full disk.
     let mut command = Command::new("/bin/sh");
-    command.args(["-c", "trap '' XFSZ; ulimit -f 4000; exec \"$0\"", WRAPPER]);
+    command.args(["-c", "trap '' XFSZ; ulimit -f 4000; exec \"$0\" \"$@\"", WRAPPER]);
     let mut outage = Outage::with("seq -f %0999.0f 10000", |_| {}, command);
     outage.end(10_000);
     let (numbers, lost) = outage.numbers_and_lost();
@@ -143,7 +143,7 @@ fn a_disk_that_is_full_holds_what_it_can_and_is_said_once() {
 fn a_folder_that_cannot_be_written_to_is_said_once_and_memory_does() {
     let mut command = Command::new("/bin/sh");
     // With files of no length, nothing can be written to disk at all.
-    command.args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$0\"", WRAPPER]);
+    command.args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\"", WRAPPER]);
     let bounds = |boot: &mut Boot| boot.bounds.backlog_bytes = 6 << 20;
     let mut outage = Outage::with("seq -f %0999.0f 10000", bounds, command);
     outage.end(10_000);

@@ -1,11 +1,12 @@
 //! A wrapper as a process of its own, with an agent that is a line of shell.
 
 use redis::Connection;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::rc::Rc;
 use std::time::Duration;
 
-use worker_protocol::boot::{BootAgent, BootKeys, Bounds, RedisAccess};
+use worker_protocol::boot::{Again, BootAgent, BootKeys, Bounds, RedisAccess};
 use worker_protocol::create::Life;
 use worker_protocol::{AgentProtocol, AgentType, Boot, Secret, WorkerId};
 
@@ -55,12 +56,13 @@ pub(crate) fn boot(redis: &Redis, script: &str) -> Boot {
         life: Life::Interactive,
         files: Vec::new(),
         bounds: Bounds::default(),
+        operators: BTreeSet::new(),
     }
 }
 
 pub(crate) struct Worker {
     process: Child,
-    folder: tempfile::TempDir,
+    folder: Rc<tempfile::TempDir>,
     pub(crate) redis: Connection,
 }
 
@@ -70,17 +72,34 @@ impl Worker {
     }
 
     /// Starts it by a command that becomes the wrapper.
-    pub(crate) fn start_by(mut command: Command, redis: &Redis, boot: &Boot) -> Self {
+    pub(crate) fn start_by(command: Command, redis: &Redis, boot: &Boot) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut boot = boot.clone();
         boot.bounds.spool_folder = folder.path().join("spool").to_str().unwrap().to_owned();
+        Self::start_in(Rc::new(folder), command, redis, &boot)
+    }
+
+    /// Another wrapper in its place, once it has ended, with what it kept.
+    pub(crate) fn start_again(&self, redis: &Redis) -> Self {
+        let again = Again { env: BTreeMap::new() };
+        Self::start_in(Rc::clone(&self.folder), Command::new(WRAPPER), redis, &again)
+    }
+
+    fn start_in(
+        folder: Rc<tempfile::TempDir>,
+        mut command: Command,
+        redis: &Redis,
+        document: &impl serde::Serialize,
+    ) -> Self {
         let mut process = command
+            .arg("--state")
+            .arg(folder.path().join("kept"))
             .stdin(Stdio::piped())
             .stderr(std::fs::File::create(folder.path().join("log")).unwrap())
             .spawn()
             .unwrap();
         let mut stdin = process.stdin.take().unwrap();
-        serde_json::to_writer(&mut stdin, &boot).unwrap();
+        serde_json::to_writer(&mut stdin, document).unwrap();
         drop(stdin);
         Self { process, folder, redis: redis.connect() }
     }
@@ -135,6 +154,11 @@ impl Worker {
     pub(crate) fn code_within(&mut self, deadline: Duration) -> i32 {
         let ended = within(deadline, "the wrapper's end", || self.process.try_wait().unwrap());
         ended.code().expect("an exit code")
+    }
+
+    /// A file of those that it keeps.
+    pub(crate) fn kept(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join("kept").join(name)
     }
 
     /// Where output waits on disk.

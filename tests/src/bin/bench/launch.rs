@@ -12,7 +12,7 @@ use bollard::query_parameters::{
     StartContainerOptions,
 };
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio::runtime::Runtime;
@@ -152,6 +152,7 @@ fn boot(it: &Installation, worker: &Worker<'_>, id: WorkerId) -> Vec<u8> {
         life: Life::Interactive,
         files: Vec::new(),
         bounds: Bounds::default(),
+        operators: BTreeSet::new(),
     };
     serde_json::to_vec(&boot).expect("JSON")
 }

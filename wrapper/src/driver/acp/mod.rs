@@ -10,7 +10,9 @@
 //!                    ▲       │ "authentication required"
 //!                    └─ authenticate with the key in the environment
 //! ```
+//! In place of `session/new` comes `session/resume` or `session/load`, when the worker ran before.
 
+mod earlier;
 mod message;
 mod setup;
 mod tool;
@@ -28,6 +30,7 @@ use worker_protocol::{Output, OutputKind, Source};
 
 use super::{Driver, Told, TurnEnd, TurnsEnd, printed};
 use crate::frame::Line;
+use crate::kept::Past;
 use message::{text, written};
 
 /// The state of the conversation.
@@ -40,13 +43,16 @@ pub struct Acp {
     /// What `initialize` said about ways to log in.
     logins: Vec<Value>,
     session: Option<String>,
+    earlier: earlier::Earlier,
     turn: Option<turn::Turn>,
     /// A text that comes in pieces.
     joined: Option<update::Joined>,
     /// Tool calls of this turn that have no result yet.
     calls: BTreeMap<String, tool::Call>,
-    /// What the session has cost in all, in US dollars, where the agent tells.
+    /// What the worker has cost in all, in US dollars, where the agent tells.
     cost: Option<f64>,
+    /// Of it, what the agent does not count, since it was in a session that was lost.
+    cost_before: f64,
 }
 
 impl Acp {
@@ -60,10 +66,12 @@ impl Acp {
             stage: setup::Stage::Initialize,
             logins: Vec::new(),
             session: None,
+            earlier: earlier::Earlier::default(),
             turn: None,
             joined: None,
             calls: BTreeMap::new(),
             cost: None,
+            cost_before: 0.0,
         }
     }
 
@@ -131,6 +139,14 @@ impl Driver for Acp {
 
     fn turns_end(&self) -> TurnsEnd {
         TurnsEnd::WhenToldSo
+    }
+
+    fn resume(&mut self, past: &Past) {
+        self.go_on_after(past);
+    }
+
+    fn forget(&mut self) -> bool {
+        self.forget_earlier()
     }
 
     fn begin(&mut self, told: &mut Vec<Told>) {

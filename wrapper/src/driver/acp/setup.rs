@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use worker_protocol::OutputKind;
+
 use super::message::{LOGIN_NEEDED, error, text};
 use super::{Acp, Told};
 
@@ -13,6 +15,10 @@ pub(super) enum Stage {
     Initialize,
     /// A session was asked for; whether after a log-in.
     Session {
+        logged_in: bool,
+    },
+    /// The session of earlier runs was asked for.
+    Resume {
         logged_in: bool,
     },
     Login,
@@ -51,9 +57,17 @@ impl Acp {
         let result = answer.get("result").cloned().unwrap_or_default();
         let failed = error(answer);
         match (self.stage.clone(), failed) {
-            (Stage::Session { logged_in: false }, Some((LOGIN_NEEDED, why))) => {
+            (
+                Stage::Session { logged_in: false } | Stage::Resume { logged_in: false },
+                Some((LOGIN_NEEDED, why)),
+            ) => {
                 self.unnamed("answer", raw, told);
                 self.log_in(&why, told);
+            }
+            (Stage::Resume { logged_in }, Some((_, why))) => {
+                self.unnamed("answer", raw, told);
+                self.lose(&why, told);
+                self.open(logged_in, told);
             }
             (Stage::Failed(_) | Stage::Ready, _) => self.unnamed("answer", raw, told),
             (_, Some((_, why))) => {
@@ -66,6 +80,7 @@ impl Acp {
                 self.open(true, told);
             }
             (Stage::Session { .. }, None) => self.opened(&result, raw, told),
+            (Stage::Resume { .. }, None) => self.resumed(&result, raw, told),
             (Stage::Model, None) => self.ready(raw, told),
         }
     }
@@ -83,13 +98,27 @@ impl Acp {
         }
         self.logins =
             result.get("authMethods").and_then(Value::as_array).cloned().unwrap_or_default();
+        self.earlier.learn(result);
         self.open(false, told);
     }
 
     fn open(&mut self, logged_in: bool, told: &mut Vec<Told>) {
-        self.stage = Stage::Session { logged_in };
-        let params = json!({"cwd": self.workspace, "mcpServers": []});
-        self.request("session/new", params, told);
+        let mut params = json!({"cwd": self.workspace, "mcpServers": []});
+        match self.earlier.way_back() {
+            Ok(None) => {
+                self.stage = Stage::Session { logged_in };
+                self.request("session/new", params, told);
+            }
+            Ok(Some((method, session))) => {
+                self.stage = Stage::Resume { logged_in };
+                params["sessionId"] = session.into();
+                self.request(method, params, told);
+            }
+            Err(why) => {
+                self.lose(why, told);
+                self.open(logged_in, told);
+            }
+        }
     }
 
     /// Nobody sits here to log in: only a key from the environment will do.
@@ -115,7 +144,21 @@ impl Acp {
             self.unnamed("answer", raw, told);
             return self.fail("the agent opened a session without a name", told);
         }
-        self.session = Some(session.to_owned());
+        self.choose_model(session.to_owned(), result, raw, told);
+    }
+
+    fn resumed(&mut self, result: &Value, raw: String, told: &mut Vec<Told>) {
+        let Some((session, replayed)) = self.earlier.end() else { return };
+        if replayed > 0 {
+            let data = Some(json!({"replayed": replayed}));
+            let content = format!("session/update: {replayed} of what was said before");
+            self.say(OutputKind::Stdout, content, data, None, told);
+        }
+        self.choose_model(session, result, raw, told);
+    }
+
+    fn choose_model(&mut self, session: String, result: &Value, raw: String, told: &mut Vec<Told>) {
+        self.session = Some(session.clone());
         let Some(model) = self.model.clone() else { return self.ready(raw, told) };
         self.unnamed("answer", raw, told);
         self.stage = Stage::Model;

@@ -10,6 +10,7 @@ use worker_protocol::{AgentProtocol, AgentType, Output, OutputKind};
 use super::Acp;
 use crate::driver::{Driver, Told, TurnEnd};
 use crate::frame::Line;
+use crate::kept::Past;
 
 fn acp(model: Option<&str>) -> Acp {
     Acp::new(&BootAgent {
@@ -353,4 +354,73 @@ fn a_model_is_chosen_in_the_agents_own_way() {
         let told = hear(&mut driver, &no);
         assert!(matches!(&told[1], Told::NeverReady(why) if why.contains("m-1: no such model")));
     }
+}
+
+/// A driver whose worker ran before, and what it asks of an agent that can do so much.
+fn resuming(capabilities: &Value) -> (Acp, Vec<Told>) {
+    let mut driver = acp(None);
+    let past = Past { session_id: Some("old".into()), cost_usd: 0.5, ..Past::default() };
+    driver.resume(&past);
+    driver.begin(&mut Vec::new());
+    let result = json!({"protocolVersion": 1, "agentCapabilities": capabilities});
+    let told = hear(&mut driver, &json!({"jsonrpc": "2.0", "id": 1, "result": result}));
+    (driver, told)
+}
+
+#[test]
+fn a_session_goes_on_by_the_shortest_way_that_the_agent_offers() {
+    for (capabilities, method) in [
+        (json!({"loadSession": true, "sessionCapabilities": {"resume": {}}}), "session/resume"),
+        (json!({"loadSession": true, "sessionCapabilities": {}}), "session/load"),
+    ] {
+        let (mut driver, told) = resuming(&capabilities);
+        let asked = &written(&told)[0];
+        assert_eq!(
+            (&asked["method"], &asked["params"]["sessionId"]),
+            (&method.into(), &"old".into())
+        );
+        let told = hear(&mut driver, &json!({"jsonrpc": "2.0", "id": 2, "result": null}));
+        assert!(matches!(told[..], [Told::Ready { .. }]), "{told:?}");
+        let mut told = Vec::new();
+        driver.prompt("x", &mut told);
+        assert_eq!(written(&told)[0]["params"]["sessionId"], "old");
+    }
+}
+
+#[test]
+fn what_was_said_before_is_counted_and_not_said_again() {
+    let (mut driver, _) = resuming(&json!({"loadSession": true}));
+    for text in ["an old message", "another"] {
+        assert_eq!(hear(&mut driver, &piece(text)), []);
+    }
+    let told = hear(&mut driver, &json!({"jsonrpc": "2.0", "id": 2, "result": {}}));
+    assert_eq!(said(&told, OutputKind::Stdout)[0].data, Some(json!({"replayed": 2})));
+    assert!(matches!(told.last(), Some(Told::Ready { .. })), "{told:?}");
+    driver.prompt("x", &mut Vec::new());
+    let mut told = hear(&mut driver, &piece("new"));
+    driver.finish(&mut told);
+    assert_eq!(said(&told, OutputKind::Message)[0].content, "new");
+}
+
+#[test]
+fn a_session_that_cannot_go_on_is_told_and_a_new_one_opened() {
+    let refusal =
+        json!({"jsonrpc": "2.0", "id": 2, "error": {"code": -32602, "message": "no such"}});
+    let (mut driver, _) = resuming(&json!({"loadSession": true}));
+    let lost = hear(&mut driver, &refusal);
+    let (_, never_asked) = resuming(&json!({}));
+    for (told, why) in [(lost, "no such"), (never_asked, "neither")] {
+        let error = said(&told, OutputKind::Error)[0];
+        assert!(error.content.contains(why), "{error:?}");
+        assert_eq!(error.data, Some(json!({"lost_session_id": "old"})));
+        assert_eq!(written(&told)[0]["method"], "session/new");
+    }
+    hear(&mut driver, &json!({"jsonrpc": "2.0", "id": 3, "result": {"sessionId": "new"}}));
+    driver.prompt("x", &mut Vec::new());
+    let cost = json!({"sessionUpdate": "usage_update", "used": 1, "size": 2,
+        "cost": {"amount": 0.25, "currency": "USD"}});
+    hear(&mut driver, &update(&cost));
+    let end = json!({"jsonrpc": "2.0", "id": 4, "result": {"stopReason": "end_turn"}});
+    let told = hear(&mut driver, &end);
+    assert_eq!(ends(&told)[0].cost_usd_total, Some(0.75), "what it cost before is not lost");
 }

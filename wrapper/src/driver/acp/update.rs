@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use worker_protocol::OutputKind;
 
 use super::message::text;
+use super::setup::Stage;
 use super::{Acp, Told, tool};
 
 /// A text that comes in more pieces than this has makes more than one entry.
@@ -20,6 +21,9 @@ pub(super) struct Joined {
 
 impl Acp {
     pub(super) fn update(&mut self, message: &Value, raw: String, told: &mut Vec<Told>) {
+        if matches!(self.stage, Stage::Resume { .. }) {
+            return self.earlier.count_replayed();
+        }
         let update = message.pointer("/params/update").cloned().unwrap_or_default();
         let name = text(&update, "sessionUpdate");
         let piece = match name {
@@ -123,7 +127,7 @@ impl Acp {
                 turn.note_cost(self.cost);
             }
             // After an interrupt some agents tell the cost of nothing.
-            self.cost = Some(self.cost.unwrap_or_default().max(amount));
+            self.cost = Some(self.cost.unwrap_or_default().max(self.cost_before + amount));
         }
         let number = |name: &str| update.get(name).and_then(Value::as_u64).unwrap_or_default();
         let (used, size) = (number("used"), number("size"));

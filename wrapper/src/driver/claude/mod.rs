@@ -18,6 +18,7 @@ use worker_protocol::{Output, OutputKind, Source};
 
 use super::{Driver, Told, TurnEnd, TurnsEnd, printed};
 use crate::frame::Line;
+use crate::kept::Past;
 
 const INITIALIZE: &str = "wrapper-initialize";
 /// Tools whose result has not come yet; more than an agent has at one time.
@@ -29,6 +30,8 @@ const DISALLOWED: &str = "--disallowedTools=AskUserQuestion";
 /// The state of the conversation.
 pub struct Claude {
     arguments: Vec<String>,
+    /// The session that is to go on, until the agent is ready.
+    resumes: Option<String>,
     /// Control requests sent so far.
     requests: u64,
     /// A prompt was written and its `result` has not come.
@@ -48,6 +51,7 @@ impl Claude {
     pub fn new(agent: &BootAgent, max_cost_usd: Option<f64>) -> Self {
         Self {
             arguments: arguments(agent, max_cost_usd),
+            resumes: None,
             requests: 0,
             in_turn: false,
             awake: false,
@@ -69,11 +73,14 @@ impl Claude {
             "rate_limit_event" => vec![frame::rate_limit(frame)],
             "control_request" => return self.asked(frame, raw, told),
             "control_response" if frame::answers(frame, INITIALIZE) => {
+                self.resumes = None;
                 return told.push(Told::Ready { raw: Some(raw) });
             }
+            // It has no such session, and ends.
+            "result" if self.resumes.is_some() => Vec::new(),
             "result" => return self.result(frame, raw, session, told),
             "conversation_reset" => {
-                self.cost = result::Cost::default();
+                self.cost.begin_anew();
                 Vec::new()
             }
             "system" => {
@@ -176,7 +183,22 @@ impl Claude {
 
 impl Driver for Claude {
     fn arguments(&self) -> Vec<String> {
-        self.arguments.clone()
+        let resume = self.resumes.iter().map(|session| format!("--resume={session}"));
+        self.arguments.iter().cloned().chain(resume).collect()
+    }
+
+    fn resume(&mut self, past: &Past) {
+        self.resumes.clone_from(&past.session_id);
+        self.cost = result::Cost::after(past);
+    }
+
+    fn forget(&mut self) -> bool {
+        self.cost.begin_anew();
+        self.resumes.take().is_some()
+    }
+
+    fn counted_usd(&self) -> f64 {
+        self.cost.counted
     }
 
     fn turns_end(&self) -> TurnsEnd {

@@ -5,11 +5,27 @@ use serde_json::{Map, Value};
 use worker_protocol::output::Outcome;
 
 use crate::driver::TurnEnd;
+use crate::kept::Past;
 
-/// `total_cost_usd` counts up over the conversation, so a turn's own cost is a difference.
+/// `total_cost_usd` counts up over the conversation, so a turn's own cost is a difference. A session
+/// that is resumed counts on from what its last process that was not killed wrote down at its end.
 #[derive(Debug, Default)]
 pub(super) struct Cost {
-    total: f64,
+    /// What the agent does not count.
+    before: f64,
+    /// What it has counted.
+    pub(super) counted: f64,
+}
+
+impl Cost {
+    pub(super) fn after(past: &Past) -> Self {
+        Self { before: past.cost_usd - past.counted_usd, counted: past.counted_usd }
+    }
+
+    /// The agent begins to count at nothing.
+    pub(super) fn begin_anew(&mut self) {
+        self.before += std::mem::take(&mut self.counted);
+    }
 }
 
 /// What the agent says of a turn that is worth passing on under its own name.
@@ -31,8 +47,9 @@ pub(super) fn read(frame: &Value, cost: &mut Cost) -> TurnEnd {
     let mut end = TurnEnd::new(outcome(frame), final_text(frame));
     end.data = passed_on(frame);
     if let Some(total) = frame.get("total_cost_usd").and_then(Value::as_f64) {
-        let own = (total - cost.total).max(0.0);
-        cost.total = total;
+        let own = (total - cost.counted).max(0.0);
+        cost.counted = total;
+        let total = cost.before + total;
         end.data.insert("cost_usd".to_owned(), own.into());
         end.data.insert("cost_usd_total".to_owned(), total.into());
         end.cost_usd_total = Some(total);
@@ -98,6 +115,19 @@ mod tests {
             (json!({}), Outcome::Success),
         ] {
             assert_eq!(outcome(&frame), wanted, "{frame}");
+        }
+    }
+
+    #[test]
+    fn what_it_cost_in_earlier_runs_is_counted_once() {
+        // In order, and killed.
+        for (counted_usd, total) in [(2.0, 2.25), (0.0, 0.25)] {
+            let past = Past { cost_usd: 2.0, counted_usd, ..Past::default() };
+            let end = read(&json!({ "total_cost_usd": total }), &mut Cost::after(&past));
+            assert_eq!(
+                (&end.data["cost_usd"], &end.data["cost_usd_total"]),
+                (&json!(0.25), &json!(2.25))
+            );
         }
     }
 

@@ -1,7 +1,7 @@
 //! A wrapper as a process of this machine.
 
 use redis::IntoConnectionInfo;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};
@@ -50,6 +50,7 @@ impl Wrapped {
             redis: access(&it.environment.redis_url),
             keys: keys.clone(),
             agent: agent(protocol, command),
+            operators: BTreeSet::new(),
             life: Life::Interactive,
             files: Vec::new(),
             bounds: Bounds {

@@ -1,0 +1,149 @@
+//! Workers that are stopped and started again; lists; interrupts.
+
+use serde_json::{Value, json};
+use worker_manager::engine::{InstanceState, Verb};
+
+use crate::stage::{Stage, until};
+use crate::{CUSTOM, refused};
+
+async fn running(stage: &Stage, more: &[(&str, &str)]) -> String {
+    let created = stage.ask(&[&CUSTOM[..], &[("wait", "running")], more].concat()).await;
+    created["worker_id"].as_str().unwrap().to_owned()
+}
+
+async fn tell(stage: &Stage, command: &str, id: &str) -> Value {
+    stage.ask(&[("command", command), ("worker_id", id)]).await
+}
+
+#[tokio::test]
+async fn a_worker_rests_without_a_user_and_runs_again_with_what_only_its_operator_gives() {
+    let stage = Stage::open().await;
+    let manager = stage.manager();
+    let id = running(&stage, &[("env", r#"{"TOKEN": "hunter2"}"#)]).await;
+    let stopped = tell(&stage, "stop", &id).await;
+    assert_eq!((&stopped["status"], &stopped["reason"]), (&json!("STOPPED"), &json!("stopped")));
+    assert_eq!((stage.engine.instances().len(), stage.workers_users().await), (1, 0));
+    let again = tell(&stage, "stop", &id).await;
+    assert_eq!((&again["ok"], &again["already"]), (&json!(true), &json!(true)));
+
+    let started = tell(&stage, "start", &id).await;
+    assert_eq!((&started["ok"], &started["status"]), (&json!(true), &json!("RUNNING")));
+    assert_eq!(tell(&stage, "start", &id).await["already"], true);
+    let name = &stage.engine.instances()[0].name;
+    assert_eq!((stage.engine.starts(name), stage.workers_users().await), (2, 1));
+    let input = String::from_utf8(stage.engine.input(name).unwrap()).unwrap();
+    assert_eq!(input, r#"{"again":{}}"#, "the manager knows nothing else of it");
+    let status = tell(&stage, "status", &id).await;
+    assert_eq!((&status["status"], &status["finished_at"]), (&json!("RUNNING"), &Value::Null));
+    assert_eq!((&status["exit_code"], &status["intent"]), (&Value::Null, &Value::Null));
+    assert_eq!(tell(&stage, "delete", &id).await["ok"], true);
+    assert!(stage.engine.instances().is_empty());
+    manager.stop().await;
+}
+
+#[tokio::test]
+async fn a_manager_that_dies_in_a_stop_or_a_start_leaves_it_to_the_next() {
+    let stage = Stage::open().await;
+    let first = stage.manager();
+    let id = running(&stage, &[]).await;
+    stage.engine.hold(Verb::Stop);
+    let stop = [("command", "stop"), ("worker_id", &id), ("request_id", "stop-it")];
+    let (stopped, second) = tokio::join!(stage.ask(&stop), async {
+        until("the stop is begun", async || stage.engine.count(Verb::Stop) == 1).await;
+        first.die().await;
+        stage.engine.let_go(Verb::Stop);
+        stage.manager()
+    });
+    assert_eq!((&stopped["ok"], &stopped["reason"]), (&json!(true), &json!("stopped")));
+    assert_eq!(stage.replies_to("stop-it").await, 1);
+
+    stage.engine.hold(Verb::Start);
+    let begun = stage.engine.count(Verb::Start);
+    let start = [("command", "start"), ("worker_id", &id), ("request_id", "start-it")];
+    let (started, third) = tokio::join!(stage.ask(&start), async {
+        until("the start is begun", async || stage.engine.count(Verb::Start) > begun).await;
+        second.die().await;
+        stage.engine.let_go(Verb::Start);
+        stage.manager()
+    });
+    assert_eq!((&started["ok"], &started["status"]), (&json!(true), &json!("RUNNING")));
+    assert_eq!(stage.replies_to("start-it").await, 1);
+    assert_eq!(stage.engine.instances()[0].state, InstanceState::Running);
+    third.stop().await;
+}
+
+#[tokio::test]
+async fn a_start_that_fails_takes_nothing_away() {
+    let stage = Stage::open().await;
+    let manager = stage.manager();
+    let id = running(&stage, &[]).await;
+    stage.engine.end(&stage.engine.instances()[0].name, 3);
+    until("its end is seen", async || tell(&stage, "status", &id).await["status"] == "FAILED")
+        .await;
+    stage.engine.fail_next(Verb::Start, refused());
+    let failed = tell(&stage, "start", &id).await;
+    assert_eq!((&failed["ok"], &failed["error"]), (&json!(false), &json!("start_failed")));
+    let status = tell(&stage, "status", &id).await;
+    assert_eq!((&status["status"], &status["reason"]), (&json!("FAILED"), &json!("start failed")));
+    assert_eq!(tell(&stage, "start", &id).await["status"], "RUNNING");
+    manager.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_whose_instance_somebody_took_can_still_be_deleted_by_the_next_manager() {
+    let stage = Stage::open().await;
+    let first = stage.manager();
+    let id = running(&stage, &[]).await;
+    tell(&stage, "stop", &id).await;
+    first.stop().await;
+    use worker_manager::engine::Engine as _;
+    stage.engine.remove(&stage.engine.instances()[0].name).await.unwrap();
+    let second = stage.manager();
+    let failed = tell(&stage, "start", &id).await;
+    assert!(failed["message"].as_str().unwrap().contains("delete the worker"), "{failed}");
+    assert_eq!(tell(&stage, "delete", &id).await["ok"], true);
+    assert_eq!(stage.redis(&["ZCARD", "t:index"]).await, "0");
+    let gone = tell(&stage, "start", &id).await;
+    assert_eq!((&gone["ok"], &gone["error"]), (&json!(false), &json!("refused")));
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn workers_are_listed_by_status_and_label() {
+    let stage = Stage::open().await;
+    let manager = stage.manager();
+    let mut ids = Vec::new();
+    for labels in [r#"{"team": "a", "urgent": "1"}"#, r#"{"team": "a"}"#, r#"{"team": "b"}"#] {
+        ids.push(running(&stage, &[("labels", labels)]).await);
+    }
+    tell(&stage, "stop", &ids[1]).await;
+    let listed = async |filters: &[(&str, &str)]| {
+        let reply = stage.ask(&[&[("command", "list")], filters].concat()).await;
+        assert_eq!(reply["more"], false);
+        let workers = reply["workers"].as_array().unwrap().clone();
+        workers.iter().map(|one| one["worker_id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&[]).await, ids);
+    assert_eq!(listed(&[("status", "stopped")]).await, ids[1..2]);
+    assert_eq!(listed(&[("label", "team=a")]).await, ids[..2]);
+    assert_eq!(listed(&[("label", "team=a,urgent"), ("status", "running")]).await, ids[..1]);
+    assert_eq!(listed(&[("after", &ids[0])]).await, ids[1..]);
+    assert_eq!(listed(&[("label", "colour")]).await, [""; 0]);
+    manager.stop().await;
+}
+
+#[tokio::test]
+async fn an_interrupt_is_put_into_the_input_once() {
+    let stage = Stage::open().await;
+    let manager = stage.manager();
+    let id = running(&stage, &[]).await;
+    let interrupt = [("command", "interrupt"), ("worker_id", &id), ("request_id", "i1")];
+    let first = stage.ask(&interrupt).await;
+    assert_eq!((&first["ok"], stage.ask(&interrupt).await), (&json!(true), first.clone()));
+    let input = format!("t:{id}:input");
+    assert!(stage.redis(&["XRANGE", &input, "-", "+"]).await.ends_with("type interrupt"));
+    assert_eq!(stage.redis(&["XLEN", &input]).await, "1");
+    tell(&stage, "stop", &id).await;
+    assert_eq!(tell(&stage, "interrupt", &id).await["error"], "refused");
+    manager.stop().await;
+}

@@ -1,0 +1,112 @@
+//! What a worker keeps for the case that it is started again: its boot document, and how far its
+//! agent has come. Files of root's in a folder of the container's own; the agent cannot read them.
+
+use serde::{Deserialize, Serialize};
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use worker_protocol::Boot;
+
+/// Where it is, unless the command line says otherwise.
+pub const FOLDER: &str = "/var/lib/worker";
+
+/// The folder.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    folder: PathBuf,
+}
+
+/// How far the agent had come when it was last noted down.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Past {
+    /// The agent's own name for its session.
+    pub session_id: Option<String>,
+    /// Turns that have ended, in all runs.
+    pub turns: u64,
+    /// What the agent has cost in all runs, in US dollars.
+    pub cost_usd: f64,
+    /// How much of it the agent will count in again when its session goes on.
+    pub counted_usd: f64,
+    /// The input entry of the turn that was begun last.
+    pub begun: Option<String>,
+}
+
+impl Kept {
+    /// What is kept in `folder`, which need not exist.
+    pub fn at(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into() }
+    }
+
+    /// Keeps what later starts are not told.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep_boot(&self, boot: &Boot) -> io::Result<()> {
+        self.write(&self.boot_path(), &boot.to_keep())
+    }
+
+    /// What was kept of the boot document.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn boot(&self) -> io::Result<Boot> {
+        Ok(serde_json::from_slice(&std::fs::read(self.boot_path())?)?)
+    }
+
+    /// Where the boot document is kept.
+    #[must_use]
+    pub fn boot_path(&self) -> PathBuf {
+        self.folder.join("boot.json")
+    }
+
+    /// Notes down how far the agent has come.
+    ///
+    /// # Errors
+    /// When it cannot be written; what was noted before then stays.
+    pub fn note(&self, past: &Past) -> io::Result<()> {
+        self.write(&self.past_path(), past)
+    }
+
+    /// What was noted last; none, when this is the first run or the note cannot be read.
+    #[must_use]
+    pub fn past(&self) -> Option<Past> {
+        serde_json::from_slice(&std::fs::read(self.past_path()).ok()?).ok()
+    }
+
+    fn past_path(&self) -> PathBuf {
+        self.folder.join("past.json")
+    }
+
+    /// Whole or not at all: a wrapper may be killed in the middle.
+    fn write(&self, path: &Path, content: &impl Serialize) -> io::Result<()> {
+        std::fs::create_dir_all(&self.folder)?;
+        let new = path.with_extension("new");
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        options.open(&new)?.write_all(&serde_json::to_vec(content)?)?;
+        std::fs::rename(new, path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn what_is_noted_is_read_back_and_is_for_its_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = Kept::at(folder.path().join("of/its/own"));
+        assert_eq!(kept.past(), None);
+        for turns in [1, 2] {
+            let past = Past { turns, session_id: Some("s1".into()), ..Past::default() };
+            kept.note(&past).unwrap();
+            assert_eq!(kept.past(), Some(past));
+        }
+        assert_eq!(std::fs::metadata(kept.past_path()).unwrap().mode() & 0o777, 0o600);
+        std::fs::write(kept.past_path(), "{").unwrap();
+        assert_eq!(kept.past(), None, "half a note is none");
+    }
+}
