@@ -124,13 +124,9 @@ fn decide_delete(world: &World, question: &Question<'_>, id: WorkerId, force: Fo
 fn admit(create: &Create, catalogue: &Catalogue) -> Result<(), Problem> {
     let agent = catalogue.agent(create.agent_type)?;
     catalogue.check_modules(agent, &create.modules)?;
-    if create.protocol.unwrap_or(agent.head.protocol) == AgentProtocol::Acp {
-        if !create.allowed_commands.is_empty() {
-            return Err(not_yet("`allowed_commands` over ACP", "CLAUDE, FACTORY"));
-        }
-        if !create.mcp.is_empty() {
-            return Err(not_yet("`mcp` over ACP", "CLAUDE"));
-        }
+    let protocol = create.protocol.unwrap_or(agent.head.protocol);
+    if protocol == AgentProtocol::Acp && !create.allowed_commands.is_empty() {
+        return Err(not_yet("`allowed_commands` over ACP", "CLAUDE, FACTORY"));
     }
     let limits = ["memory", "cpus", "pids", "turn_timeout"];
     if let Some(name) = create.limits.given().into_iter().find(|name| !limits.contains(name)) {

@@ -55,7 +55,7 @@ async fn begin(boot: Boot) -> Result<u8, String> {
         Reaper::adopt_orphans();
     }
     write_files(&boot.files)?;
-    let driver = driver::for_agent(&boot.agent);
+    let driver = driver::for_agent(&boot);
     let redis = Redis::new(&boot.redis)
         .map_err(|error| format!("the address of redis cannot be used: {error}"))?;
     let (events, queue) = mpsc::channel(QUEUE);

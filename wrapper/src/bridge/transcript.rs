@@ -93,7 +93,7 @@ impl Scene {
     /// `claude headless`: a worker that was just started, on a clock of its own.
     fn new(worker: &str) -> (Self, Vec<Effect>) {
         let boot = boot(worker);
-        let driver = crate::driver::for_agent(&boot.agent);
+        let driver = crate::driver::for_agent(&boot);
         let now = Now { at: Timestamp::UNIX_EPOCH, clock: Instant::now() };
         let mut bridge = Bridge::new(boot, driver, now);
         let effects = match worker.strip_prefix("missing ") {
@@ -166,6 +166,7 @@ impl Scene {
 
 fn boot(worker: &str) -> Boot {
     let (protocol, agent_type) = match worker.split(' ').next() {
+        Some("acp") => (AgentProtocol::Acp, AgentType::Custom),
         Some("claude") => (AgentProtocol::Claude, AgentType::Claude),
         Some("pty") => (AgentProtocol::Pty, AgentType::Custom),
         Some("droid") => (AgentProtocol::Droid, AgentType::Factory),
@@ -254,10 +255,13 @@ fn shown_output(output: &Output) -> String {
     format!("{}{turn}: {}{data}", output.kind.as_str(), output.content)
 }
 
-/// Of a frame for Claude Code no more than what it is.
+/// Of a frame for an agent no more than what it is.
 fn shown_bytes(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let Ok(frame) = serde_json::from_str::<Value>(&text) else { return format!("{text:?}") };
     let word = |pointer: &str| frame.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-    word("/request/subtype").or_else(|| word("/message/content")).unwrap_or_default()
+    ["/request/subtype", "/message/content", "/method"]
+        .into_iter()
+        .find_map(word)
+        .unwrap_or_default()
 }

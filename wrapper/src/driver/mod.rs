@@ -7,6 +7,8 @@ mod acp;
 mod claude;
 mod droid;
 mod lines;
+#[cfg(test)]
+mod odd_input_tests;
 mod pty;
 mod stream_json;
 
@@ -19,9 +21,8 @@ pub use stream_json::StreamJson;
 
 use serde_json::{Map, Value};
 
-use worker_protocol::boot::BootAgent;
 use worker_protocol::output::Outcome;
-use worker_protocol::{AgentProtocol, Output, OutputKind, Source};
+use worker_protocol::{AgentProtocol, Boot, Output, OutputKind, Source};
 
 use crate::frame::Line;
 use crate::reaper::Ended;
@@ -197,11 +198,12 @@ pub trait Driver {
     }
 }
 
-/// The driver for an agent.
+/// The driver for a worker's agent.
 #[must_use]
-pub fn for_agent(agent: &BootAgent) -> Box<dyn Driver + Send> {
+pub fn for_agent(Boot { agent, files, .. }: &Boot) -> Box<dyn Driver + Send> {
+    let mcp = files.iter().find(|file| Some(&file.path) == agent.mcp_file.as_ref());
     match agent.protocol {
-        AgentProtocol::Acp => Box::new(Acp::new(agent)),
+        AgentProtocol::Acp => Box::new(Acp::new(agent, mcp.map(|file| file.text.as_str()))),
         AgentProtocol::Claude => Box::new(Claude::new(agent)),
         AgentProtocol::Droid => Box::new(Droid::new(agent)),
         AgentProtocol::Lines => Box::new(Lines),

@@ -11,6 +11,7 @@
 //!                    └─ authenticate with the key in the environment
 //! ```
 
+mod mcp;
 mod message;
 mod setup;
 mod tool;
@@ -34,6 +35,9 @@ use message::{text, written};
 pub struct Acp {
     workspace: String,
     model: Option<String>,
+    servers: mcp::Servers,
+    /// What of them the agent is offered.
+    offered: Vec<Value>,
     /// Requests sent so far; the last one's id.
     requests: u64,
     stage: setup::Stage,
@@ -50,12 +54,14 @@ pub struct Acp {
 }
 
 impl Acp {
-    /// A conversation that has not begun.
+    /// A conversation that has not begun. `mcp` is the text of the caller's file of MCP servers.
     #[must_use]
-    pub fn new(agent: &BootAgent) -> Self {
+    pub fn new(agent: &BootAgent, mcp: Option<&str>) -> Self {
         Self {
             workspace: agent.workspace.clone(),
             model: agent.model.clone(),
+            servers: mcp::Servers::read(mcp),
+            offered: Vec::new(),
             requests: 0,
             stage: setup::Stage::Initialize,
             logins: Vec::new(),

@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
+use worker_protocol::{Output, OutputKind, Source};
+
 use super::message::{LOGIN_NEEDED, error, text};
-use super::{Acp, Told};
+use super::{Acp, Told, mcp};
 
 const VERSION: u64 = 1;
 
@@ -31,7 +33,7 @@ impl Stage {
     pub(super) fn why_not_ready(&self) -> &str {
         match self {
             Self::Failed(why) => why,
-            _ => "the agent has not opened a session",
+            _ => "the agent has not opened a session yet; prompt it again when it is ready",
         }
     }
 }
@@ -83,12 +85,20 @@ impl Acp {
         }
         self.logins =
             result.get("authMethods").and_then(Value::as_array).cloned().unwrap_or_default();
+        self.offer_servers(result, told);
         self.open(false, told);
+    }
+
+    fn offer_servers(&mut self, initialized: &Value, told: &mut Vec<Told>) {
+        let mcp::Offer { servers, problems } = self.servers.offer(initialized);
+        self.offered = servers;
+        let entry = |problem| Told::Say(Output::new(OutputKind::Error, Source::Wrapper, problem));
+        told.extend(problems.into_iter().map(entry));
     }
 
     fn open(&mut self, logged_in: bool, told: &mut Vec<Told>) {
         self.stage = Stage::Session { logged_in };
-        let params = json!({"cwd": self.workspace, "mcpServers": []});
+        let params = json!({"cwd": self.workspace, "mcpServers": self.offered});
         self.request("session/new", params, told);
     }
 

@@ -12,7 +12,11 @@ use crate::driver::{Driver, Told, TurnEnd};
 use crate::frame::Line;
 
 fn acp(model: Option<&str>) -> Acp {
-    Acp::new(&BootAgent {
+    Acp::new(&agent(model), None)
+}
+
+fn agent(model: Option<&str>) -> BootAgent {
+    BootAgent {
         agent_type: AgentType::Custom,
         version: None,
         protocol: AgentProtocol::Acp,
@@ -23,7 +27,7 @@ fn acp(model: Option<&str>) -> Acp {
         mcp_file: None,
         uid: 1000,
         workspace: "/workspace".into(),
-    })
+    }
 }
 
 fn line(text: &str) -> Line {
@@ -353,4 +357,23 @@ fn a_model_is_chosen_in_the_agents_own_way() {
         let told = hear(&mut driver, &no);
         assert!(matches!(&told[1], Told::NeverReady(why) if why.contains("m-1: no such model")));
     }
+}
+
+#[test]
+fn servers_are_offered_with_the_session_and_one_that_cannot_be_is_told() {
+    let mcp = json!({"mcpServers": {
+        "near": {"command": "node", "args": ["near.js"], "env": {"TOKEN": "t"}},
+        "far": {"type": "http", "url": "http://far/"},
+    }});
+    let mut driver = Acp::new(&agent(None), Some(&mcp.to_string()));
+    driver.begin(&mut Vec::new());
+    let told = hear(&mut driver, &json!({"id": 1, "result": {"protocolVersion": 1}}));
+    let near = json!({"name": "near", "command": "node", "args": ["near.js"],
+        "env": [{"name": "TOKEN", "value": "t"}]});
+    assert_eq!(written(&told)[0]["params"], json!({"cwd": "/workspace", "mcpServers": [near]}));
+    let errors = said(&told, OutputKind::Error);
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].content.contains("MCP server far"), "{errors:?}");
+    let told = hear(&mut driver, &json!({"id": 2, "result": {"sessionId": "s"}}));
+    assert!(matches!(told[..], [Told::Ready { .. }]), "{told:?}");
 }

@@ -79,9 +79,15 @@ fn turns_are_told_as_they_were() {
         ("initialize", "ready"),
         ("hello", "ready message usage success."),
         ("tool", "ready message usage tool_call tool_result message usage success."),
-        ("two-turns", "ready message usage success. message usage tool_call tool_result message usage success."),
+        (
+            "two-turns",
+            "ready message usage success. message usage tool_call tool_result message usage success.",
+        ),
         ("interrupt", "ready message usage interrupted. message usage success."),
-        ("interrupt-tool", "ready message usage tool_call tool_result interrupted. message usage success."),
+        (
+            "interrupt-tool",
+            "ready message usage tool_call tool_result interrupted. message usage success.",
+        ),
         ("api-error", "ready message error."),
         (
             "parallel-tools",
