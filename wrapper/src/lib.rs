@@ -12,6 +12,7 @@ pub mod connection;
 pub mod downlink;
 pub mod driver;
 pub mod frame;
+mod leftovers;
 pub mod mask;
 pub mod memory;
 mod pipes;

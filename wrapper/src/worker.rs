@@ -19,6 +19,7 @@ use crate::connection::Redis;
 use crate::downlink::Downlink;
 use crate::driver::{self, Process, RunEnd, Start};
 use crate::frame::Framer;
+use crate::leftovers;
 use crate::mask::Masks;
 use crate::memory;
 use crate::pipes::{Lines, watch, write};
@@ -323,6 +324,11 @@ impl Worker {
                 }
                 Effect::CloseStdin => self.close_stdin(),
                 Effect::Signal(signal) => self.signal(signal),
+                Effect::EndCommands { since } => {
+                    if let Some(agent) = self.agent {
+                        leftovers::end(agent.pid, since);
+                    }
+                }
                 Effect::KillAll => reaper::kill_everything(),
                 Effect::Beat(pulse) => self.uplink.beat(pulse),
                 Effect::Finish { code, patience } => return Some((code, patience)),

@@ -241,6 +241,7 @@ fn shown(effect: &Effect) -> String {
         Effect::Write(bytes) => format!("write {}", shown_bytes(bytes)),
         Effect::CloseStdin => "close stdin".to_owned(),
         Effect::Signal(signal) => format!("{signal} to the group"),
+        Effect::EndCommands { .. } => "end the turn's commands".to_owned(),
         Effect::KillAll => "SIGKILL to everybody".to_owned(),
         Effect::Beat(pulse) => format!("beat {pulse}"),
         Effect::Finish { code, patience } => {

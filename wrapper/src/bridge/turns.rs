@@ -83,9 +83,11 @@ impl Bridge {
             end;
         // The end of work in the background is not that of a prompt's turn that runs meanwhile.
         let prompted = self.turn.take_if(|turn| background && turn.id.is_some());
-        let stopping = self.turn.as_ref().and_then(|turn| turn.stopping.as_ref());
-        if let (Some(stopping), true) = (stopping, outcome != Outcome::Success) {
+        if let Some(Turn { since, stopping: Some(stopping), .. }) = &self.turn
+            && outcome != Outcome::Success
+        {
             outcome = stopping.why;
+            self.effects.push(Effect::EndCommands { since: *since });
         }
         if let Some(turn) = &self.turn {
             let spent = now.clock.duration_since(turn.since).as_millis();

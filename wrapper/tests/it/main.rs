@@ -5,6 +5,7 @@ mod acp;
 mod boot;
 mod droid;
 mod endings;
+mod leftovers;
 mod odd;
 mod proxy;
 mod pty;

@@ -38,6 +38,8 @@ pub struct Acp {
     servers: mcp::Servers,
     /// What of them the agent is offered.
     offered: Vec<Value>,
+    /// Names of models that it has, some of them.
+    models: Vec<String>,
     /// Requests sent so far; the last one's id.
     requests: u64,
     stage: setup::Stage,
@@ -62,6 +64,7 @@ impl Acp {
             model: agent.model.clone(),
             servers: mcp::Servers::read(mcp),
             offered: Vec::new(),
+            models: Vec::new(),
             requests: 0,
             stage: setup::Stage::Initialize,
             logins: Vec::new(),

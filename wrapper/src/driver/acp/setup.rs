@@ -38,6 +38,13 @@ impl Stage {
     }
 }
 
+/// How many names of models are worth reading in an error.
+const MODELS_SHOWN: usize = 30;
+
+fn list<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
+    value.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
+}
+
 impl Acp {
     pub(super) fn initialize(&mut self, told: &mut Vec<Told>) {
         let nothing = json!({"fs": {"readTextFile": false, "writeTextFile": false},
@@ -130,8 +137,16 @@ impl Acp {
         self.unnamed("answer", raw, told);
         self.stage = Stage::Model;
         // Newer agents have one way to set all of their options, and name them.
-        let options = result.get("configOptions").and_then(Value::as_array);
-        let option = options.into_iter().flatten().find(|one| text(one, "category") == "model");
+        let option = list(result, "/configOptions").find(|one| text(one, "category") == "model");
+        self.models = match option {
+            Some(option) => {
+                list(option, "/options").map(|one| text(one, "value").to_owned()).collect()
+            }
+            None => list(result, "/models/availableModels")
+                .map(|one| text(one, "modelId").to_owned())
+                .collect(),
+        };
+        self.models.truncate(MODELS_SHOWN);
         match option {
             Some(option) => self.request(
                 "session/set_config_option",
@@ -159,7 +174,10 @@ impl Acp {
             }
             _ => "the agent opened no session".to_owned(),
         };
-        let why = format!("{what}: {why}");
+        let mut why = format!("{what}: {why}");
+        if self.stage == Stage::Model && !self.models.is_empty() {
+            why.push_str(&format!("; it has {}", self.models.join(", ")));
+        }
         self.stage = Stage::Failed(why.clone());
         told.push(Told::NeverReady(why));
     }

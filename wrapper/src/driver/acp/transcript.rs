@@ -342,9 +342,13 @@ fn an_agent_that_opens_no_session_says_why_to_each_prompt() {
 #[test]
 fn a_model_is_chosen_in_the_agents_own_way() {
     for (opened, method) in [
-        (json!({"sessionId": "s"}), "session/set_model"),
         (
-            json!({"sessionId": "s", "configOptions": [{"id": "model", "category": "model"}]}),
+            json!({"sessionId": "s", "models": {"availableModels": [{"modelId": "a[low]"}]}}),
+            "session/set_model",
+        ),
+        (
+            json!({"sessionId": "s", "configOptions": [
+                {"id": "model", "category": "model", "options": [{"value": "a[low]"}]}]}),
             "session/set_config_option",
         ),
     ] {
@@ -355,7 +359,8 @@ fn a_model_is_chosen_in_the_agents_own_way() {
         assert_eq!(written(&told)[0]["method"], method);
         let no = json!({"id": 3, "error": {"code": -32602, "message": "no such model"}});
         let told = hear(&mut driver, &no);
-        assert!(matches!(&told[1], Told::NeverReady(why) if why.contains("m-1: no such model")));
+        let right = "m-1: no such model; it has a[low]";
+        assert!(matches!(&told[1], Told::NeverReady(why) if why.contains(right)), "{told:?}");
     }
 }
 
