@@ -226,13 +226,8 @@ fn admit(create: &Create, catalogue: &Catalogue) -> Result<(), Problem> {
     let agent = catalogue.agent(create.agent_type)?;
     catalogue.check_modules(agent, &create.modules)?;
     let protocol = create.protocol.unwrap_or(agent.head.protocol);
-    if protocol == AgentProtocol::Acp {
-        if !create.allowed_commands.is_empty() {
-            return Err(not_yet("`allowed_commands` over ACP", "CLAUDE, FACTORY"));
-        }
-        if !create.mcp.is_empty() {
-            return Err(not_yet("`mcp` over ACP", "CLAUDE"));
-        }
+    if protocol == AgentProtocol::Acp && !create.allowed_commands.is_empty() {
+        return Err(not_yet("`allowed_commands` over ACP", "CLAUDE, FACTORY"));
     }
     if create.limits.disk.is_some() {
         return Err(not_yet("`limits.disk`", "the other limits"));

@@ -1,5 +1,6 @@
 //! Claude Code in a worker: real program, scripted model.
 
+use serde_json::json;
 use worker_tests::harness::{Entry, Installation, Worker, assert_numbered};
 use worker_tests::model::plan::long_text;
 
@@ -8,7 +9,7 @@ const VERSIONS: &str = r#"@model say Looking.
 @model then
 @model quote"#;
 
-fn claude<'a>(it: &'a Installation, fields: &[(&str, &str)]) -> Worker<'a> {
+pub(crate) fn claude<'a>(it: &'a Installation, fields: &[(&str, &str)]) -> Worker<'a> {
     it.worker(&[&[("agent_type", "CLAUDE")], fields].concat())
 }
 
@@ -116,6 +117,38 @@ fn an_error_of_the_api_ends_the_turn_with_an_error_and_the_next_prompt_works() {
 }
 
 #[test]
+fn a_model_that_is_overloaded_is_asked_again_and_then_the_turn_ends_with_the_reason() {
+    let it = Installation::start();
+    let worker = claude(&it, &[("env", r#"{"CLAUDE_CODE_MAX_RETRIES": "1"}"#)]);
+    let end = worker.turn("@model error 529 overloaded_error Nobody is free.");
+    assert_eq!(
+        (&end.data()["outcome"], &end.data()["api_error_status"]),
+        (&json!("error"), &json!(529))
+    );
+    assert!(end.content().contains("529"), "{end:?}");
+    assert_eq!(worker.turn("@model say Free again.").content(), "Free again.");
+}
+
+#[test]
+fn work_in_the_background_reports_in_a_turn_of_its_own() {
+    let it = Installation::start();
+    let worker = claude(&it, &[]);
+    let call = json!({"command": "until test -e /workspace/go; do sleep 0.1; done; echo finished",
+        "description": "waits", "run_in_background": true});
+    let prompt = format!("@model tool Bash {call}\n@model then\n@model say Waiting.");
+    let end = worker.turn(&prompt);
+    assert_eq!((end.data()["outcome"].as_str(), end.content()), (Some("success"), "Waiting."));
+    assert_eq!(worker.turn("@model say Meanwhile.").content(), "Meanwhile.");
+
+    worker.user("touch /workspace/go");
+    let later = worker.turn_end("");
+    assert_eq!(later.data()["outcome"], "success", "{later:?}");
+    let started = worker.said("turn_started").pop().expect("a turn");
+    assert_eq!((started.get("turn"), &started.data()["background"]), ("", &json!(true)));
+    assert_eq!(worker.turn("@model say Afterwards.").content(), "Afterwards.");
+}
+
+#[test]
 fn an_interrupt_ends_a_stalled_answer_and_a_running_tool_and_the_next_prompt_works() {
     let it = Installation::start();
     let worker = claude(&it, &[]);
@@ -124,13 +157,7 @@ fn an_interrupt_ends_a_stalled_answer_and_a_running_tool_and_the_next_prompt_wor
     worker.input(&[("type", "interrupt")]);
     assert_eq!(worker.turn_end(&stalled).data()["outcome"], "interrupted");
 
-    let endless = worker.prompt(r#"@model tool Bash {"command": "tail -f /dev/null"}"#);
-    it.soon("the tool", || {
-        worker.root("cat /proc/[0-9]*/cmdline").contains("/dev/null").then_some(())
-    });
-    worker.input(&[("type", "interrupt")]);
-    assert_eq!(worker.turn_end(&endless).data()["outcome"], "interrupted");
-
+    worker.assert_interrupts_its_shell("Bash", "command");
     let end = worker.turn("@model say Still here.");
     assert_eq!((end.data()["outcome"].as_str(), end.content()), (Some("success"), "Still here."));
     assert_eq!(worker.said("ready").len(), 1, "the agent stayed");

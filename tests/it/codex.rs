@@ -3,9 +3,10 @@
 use serde_json::json;
 use worker_tests::harness::{Installation, Worker, assert_numbered, of_turn};
 
-fn codex<'a>(it: &'a Installation, fields: &[(&str, &str)]) -> Worker<'a> {
+pub(crate) fn codex<'a>(it: &'a Installation, fields: &[(&str, &str)]) -> Worker<'a> {
     let provider = json!({"name": "scripted", "base_url": format!("{}/v1", it.model_url()),
-        "wire_api": "responses", "env_key": "OPENAI_API_KEY"});
+        "wire_api": "responses", "env_key": "OPENAI_API_KEY", "request_max_retries": 0,
+        "stream_max_retries": 0});
     let config = json!({"model": "scripted", "model_provider": "scripted",
         "model_providers": {"scripted": provider}});
     let env = json!({"OPENAI_API_KEY": "scripted-key", "CODEX_CONFIG": config.to_string()});
@@ -47,15 +48,44 @@ fn a_tool_call_its_result_and_a_second_turn_in_the_same_session() {
 fn an_interrupt_ends_a_running_tool_and_an_error_of_the_model_its_turn() {
     let it = Installation::start();
     let worker = codex(&it, &[]);
-    let sleeps = "@model tool exec_command {\"cmd\": \"echo begun > begun; sleep 300\"}";
-    let turn = worker.prompt(sleeps);
-    it.soon("the tool", || (worker.root("cat /workspace/begun || true") == "begun").then_some(()));
-    worker.input(&[("type", "interrupt")]);
-    assert_eq!(worker.turn_end(&turn).data()["outcome"], "interrupted");
-
+    worker.assert_interrupts_its_shell("exec_command", "cmd");
     let end = worker.turn("@model error 400 invalid_request_error This model is out of order.");
     assert_eq!(end.data()["outcome"], "error", "{end:?}");
     assert!(end.content().contains("out of order"), "{end:?}");
     let end = worker.turn("@model say Back again.");
     assert_eq!((end.data()["outcome"].as_str(), end.content()), (Some("success"), "Back again."));
+}
+
+#[test]
+fn a_headless_worker_ends_after_its_turn_with_a_code_that_tells_how_it_went() {
+    for (prompt, outcome, said, code) in [
+        ("@model say Hello there.", "success", "Hello there.", "0"),
+        ("@model error 503 server_error Nobody is here.", "error", "503", "1"),
+    ] {
+        let it = Installation::start();
+        let worker = codex(&it, &[("headless", "true"), ("prompt", prompt)]);
+        let end = worker.turn_end(&worker.first_prompt());
+        assert_eq!(end.data()["outcome"], outcome, "{end:?}");
+        assert!(end.content().contains(said), "{end:?}");
+        assert_eq!(worker.ends(), code);
+    }
+}
+
+#[test]
+fn a_model_of_the_callers_is_asked_for_and_one_that_is_not_there_is_named_with_those_that_are() {
+    let it = Installation::start();
+    let hello = ("prompt", "@model say Hello.");
+    let worker = codex(&it, &[("model", "none-such"), hello]);
+    let end = worker.turn_end(&worker.first_prompt());
+    assert!(end.content().contains("did not take the model none-such"), "{end:?}");
+    let (_, offered) = end.content().split_once("it has ").expect("what it has");
+    let other = |name: &&str| !name.starts_with("scripted");
+    let name = offered.split(", ").find(other).expect("another than the provider's");
+
+    let worker = codex(&it, &[("model", name), hello]);
+    assert_eq!(worker.turn_end(&worker.first_prompt()).content(), "Hello.");
+    let asked = it.asked_of_model();
+    let models: Vec<_> = asked.iter().filter_map(|asked| asked.body["model"].as_str()).collect();
+    // How hard it is to think is a part of the name.
+    assert!(models.iter().any(|model| name.starts_with(model)), "{name}: {models:?}");
 }

@@ -8,10 +8,10 @@ const TOOL: &str = r#"@model think Hm.
 @model then
 @model quote"#;
 
-const SONNET: (&str, &str) = ("model", "anthropic/claude-sonnet-4-5");
+pub(crate) const SONNET: (&str, &str) = ("model", "anthropic/claude-sonnet-4-5");
 
 /// OpenCode's base URL has the API's version in it, unlike Claude Code's.
-fn opencode<'a>(it: &'a Installation, fields: &[(&str, &str)]) -> Worker<'a> {
+pub(crate) fn opencode<'a>(it: &'a Installation, fields: &[(&str, &str)]) -> Worker<'a> {
     let env = serde_json::json!({"ANTHROPIC_BASE_URL": format!("{}/v1", it.model_url())});
     let usual = [("agent_type", "OPENCODE"), ("env", &env.to_string())];
     it.worker(&[&usual, fields].concat())
@@ -50,13 +50,7 @@ fn a_tool_call_its_result_and_a_second_turn_in_the_same_session() {
 fn an_interrupt_ends_a_running_tool_and_an_error_of_the_model_its_turn() {
     let it = Installation::start();
     let worker = opencode(&it, &[SONNET]);
-    let turn = worker.prompt(
-        "@model tool bash {\"command\": \"echo begun > begun; sleep 300\", \"description\": \"sleeps\"}",
-    );
-    it.soon("the tool", || (worker.root("cat /workspace/begun || true") == "begun").then_some(()));
-    worker.input(&[("type", "interrupt")]);
-    assert_eq!(worker.turn_end(&turn).data()["outcome"], "interrupted");
-
+    worker.assert_interrupts_its_shell("bash", "command");
     let end = worker.turn("@model error 400 invalid_request_error This model is out of order.");
     assert_eq!(end.data()["outcome"], "error", "{end:?}");
     assert!(end.content().contains("out of order"), "{end:?}");
@@ -71,10 +65,12 @@ fn a_headless_worker_ends_after_its_turn_and_a_model_that_is_not_there_is_named(
         opencode(&it, &[SONNET, ("headless", "true"), ("prompt", "@model say Hello there.")]);
     let end = worker.turn_end(&worker.first_prompt());
     assert_eq!((end.data()["outcome"].as_str(), end.content()), (Some("success"), "Hello there."));
-    assert_eq!(worker.comes_to("exit").data()["code"], 0);
+    assert_eq!(worker.ends(), "0");
 
-    let worker = opencode(&it, &[("model", "anthropic/none-such"), ("prompt", "x")]);
+    let none = ("model", "anthropic/none-such");
+    let worker = opencode(&it, &[none, ("headless", "true"), ("prompt", "x")]);
     let end = worker.turn_end(&worker.first_prompt());
     assert_eq!(end.data()["outcome"], "error", "{end:?}");
     assert!(end.content().contains("none-such"), "{end:?}");
+    assert_eq!(worker.ends(), "1");
 }

@@ -15,6 +15,7 @@ pub mod downlink;
 pub mod driver;
 pub mod frame;
 pub mod kept;
+mod leftovers;
 pub mod mask;
 mod pipes;
 #[cfg(test)]
@@ -22,7 +23,6 @@ mod random;
 pub mod reaper;
 mod secret_forms;
 pub mod terminal;
-pub mod tree;
 pub mod uplink;
 pub mod worker;
 

@@ -22,11 +22,11 @@ use crate::downlink::Downlink;
 use crate::driver::{self, Process, RunEnd, Start};
 use crate::frame::Framer;
 use crate::kept::{Kept, Past};
+use crate::leftovers;
 use crate::mask::Masks;
 use crate::pipes::{Lines, watch, write};
 use crate::reaper::{self, Ended, Ends, Reaper};
 use crate::terminal::Terminal;
-use crate::tree::Tree;
 use crate::uplink::{self, Uplink};
 
 /// Events that wait. The readers of the agent's pipes wait when it is full; each of theirs holds
@@ -90,7 +90,6 @@ async fn begin(boot: Boot, kept: Kept) -> Result<u8, String> {
         events: events.clone(),
         before,
         agent: None,
-        tree: None,
         terminal: None,
         stdin: None,
         kept,
@@ -192,8 +191,6 @@ struct Worker {
     /// What the kernel had counted when the worker started.
     before: Shortage,
     agent: Option<Agent>,
-    /// What descended from it when its turn was interrupted.
-    tree: Option<Tree>,
     terminal: Option<Terminal>,
     stdin: Option<mpsc::UnboundedSender<Vec<u8>>>,
     kept: Kept,
@@ -392,12 +389,9 @@ impl Worker {
                 }
                 Effect::CloseStdin => self.close_stdin(),
                 Effect::Signal(signal) => self.signal(signal),
-                Effect::RememberProcesses => {
-                    self.tree = self.agent.map(|agent| Tree::of(agent.pid))
-                }
-                Effect::KillOrphans => {
-                    if let Some(tree) = &self.tree {
-                        tree.kill_orphans();
+                Effect::EndCommands { since } => {
+                    if let Some(agent) = self.agent {
+                        leftovers::end(agent.pid, since);
                     }
                 }
                 Effect::KillAll => reaper::kill_everything(),

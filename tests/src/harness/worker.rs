@@ -1,5 +1,6 @@
 //! One worker, as a client sees it.
 
+use serde_json::json;
 use std::collections::BTreeMap;
 
 use super::{Entry, Installation, Reply};
@@ -40,6 +41,11 @@ impl<'a> Worker<'a> {
             let record = self.record();
             (record.get("status").map(String::as_str) == Some(status)).then_some(record)
         })
+    }
+
+    /// Waits until it has ended, and gives its exit code as its record says it.
+    pub fn ends(&self) -> String {
+        self.it.soon("its exit code", || self.record().remove("exit_code"))
     }
 
     /// All that it said so far.
@@ -104,6 +110,20 @@ impl<'a> Worker<'a> {
         self.turn_end(&input)
     }
 
+    /// Has the agent run a command that takes a day, by the tool that is its shell, and interrupts
+    /// it: the turn ends so, and nothing is left of the command.
+    pub fn assert_interrupts_its_shell(&self, tool: &str, field: &str) {
+        let input = json!({field: "echo begun > begun; sleep 86397", "description": "sleeps"});
+        let turn = self.prompt(&format!("@model tool {tool} {input}"));
+        self.it.soon("the tool", || {
+            (self.root("cat /workspace/begun || true") == "begun").then_some(())
+        });
+        assert!(self.runs("sleep 86397"), "it is still at work");
+        self.input(&[("type", "interrupt")]);
+        assert_eq!(self.turn_end(&turn).data()["outcome"], "interrupted");
+        self.it.soon("the end of the tool", || (!self.runs("sleep 86397")).then_some(()));
+    }
+
     /// Asks for its status.
     pub fn status(&self) -> Reply {
         self.it.command(&[("command", "status"), ("worker_id", &self.id)])
@@ -119,6 +139,19 @@ impl<'a> Worker<'a> {
     /// What a shell line prints that root runs in its container.
     pub fn root(&self, line: &str) -> String {
         self.it.engine.ask(&["exec", &self.name(), "/bin/sh", "-c", line])
+    }
+
+    /// What a shell line prints that the agent's user runs in its container.
+    pub fn user(&self, line: &str) -> String {
+        self.it.engine.ask(&["exec", "--user=1000", &self.name(), "/bin/sh", "-c", line])
+    }
+
+    /// Whether a process in its container has a command line that begins so.
+    pub fn runs(&self, command: &str) -> bool {
+        // One that ends while it is looked at is no failure.
+        let look =
+            "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline; echo; done 2>/dev/null; true";
+        self.root(look).lines().any(|line| line.starts_with(command))
     }
 }
 

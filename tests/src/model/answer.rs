@@ -134,7 +134,7 @@ fn step(
     conversation: &Conversation,
 ) -> Result<Step, DirectiveError> {
     if !request.is_work() {
-        return Ok(vec![Act::Say(ASIDE.to_owned())]);
+        return Ok(vec![Act::Say(request.aside.clone().unwrap_or_else(|| ASIDE.to_owned()))]);
     }
     let prompt = &conversation.prompt;
     if let Some(plan) = plan_in(prompt)? {

@@ -12,6 +12,9 @@ pub struct MessagesRequest {
     /// Whether the answer is to be a stream of events.
     #[serde(default)]
     pub stream: bool,
+    /// What to answer where the agent is not at work and wants an answer of a form of its own.
+    #[serde(default)]
+    pub aside: Option<String>,
     #[serde(default)]
     tools: Vec<Value>,
     messages: Vec<Message>,

@@ -4,6 +4,7 @@
 //! @model say TEXT                    a text block; write \n for a new line
 //! @model think TEXT                  a thinking block
 //! @model tool NAME {JSON}            a tool call; several in one step are one answer
+//!                                    (over OpenAI's API, NAMESPACE.NAME is one of a namespace)
 //! @model quote                       a text block with what the latest tool call answered
 //! @model long BYTES                  a text block of so many bytes
 //! @model drip MILLISECONDS TEXT      a text block word by word, with a pause before each

@@ -25,7 +25,29 @@ pub fn as_messages(path: &str, body: &Value, stream: bool) -> Value {
     let tools = body["tools"].as_array().into_iter().flatten();
     let tools: Vec<&Value> =
         tools.filter_map(|tool| tool["functionDeclarations"].as_array()).flatten().collect();
-    json!({"model": model, "stream": stream, "tools": tools, "messages": messages})
+    let schema = ["responseJsonSchema", "responseSchema"]
+        .iter()
+        .find_map(|name| body["generationConfig"].get(*name));
+    let aside = schema.map(|schema| instance(schema).to_string());
+    json!({"model": model, "stream": stream, "tools": tools, "messages": messages, "aside": aside})
+}
+
+/// The least that fits a schema. The program asks so which of its models a prompt is for; the
+/// lowest numbers and the first words mean the quick one.
+fn instance(schema: &Value) -> Value {
+    if let Some(first) = schema["enum"].as_array().and_then(|values| values.first()) {
+        return first.clone();
+    }
+    match schema["type"].as_str().unwrap_or_default().to_ascii_lowercase().as_str() {
+        "object" => {
+            let properties = schema["properties"].as_object().into_iter().flatten();
+            properties.map(|(name, schema)| (name.clone(), instance(schema))).collect()
+        }
+        "array" => json!([]),
+        "integer" | "number" => schema.get("minimum").cloned().unwrap_or(json!(1)),
+        "boolean" => json!(false),
+        _ => json!("scripted"),
+    }
 }
 
 fn message(content: &Value) -> Value {
@@ -116,4 +138,24 @@ fn last(step: &Step, setting: &Setting<'_>, parts: &[Value]) -> Value {
     chunk["usageMetadata"] = json!({"promptTokenCount": input, "candidatesTokenCount": output,
         "totalTokenCount": input + output});
     chunk
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schema_is_answered_with_what_fits_it() {
+        let schema = json!({"type": "OBJECT", "properties": {
+            "reasoning": {"type": "STRING"},
+            "choice": {"type": "STRING", "enum": ["flash", "pro"]},
+            "score": {"type": "integer", "minimum": 1, "maximum": 100},
+            "files": {"type": "array"}, "sure": {"type": "boolean"}}});
+        let body = json!({"contents": [], "generationConfig": {"responseJsonSchema": schema}});
+        let request = as_messages("/v1beta/models/m:generateContent", &body, false);
+        let aside: Value = serde_json::from_str(request["aside"].as_str().unwrap()).unwrap();
+        let right = json!({"reasoning": "scripted", "choice": "flash", "score": 1, "files": [],
+            "sure": false});
+        assert_eq!(aside, right);
+    }
 }

@@ -18,7 +18,13 @@ pub fn as_messages(body: &Value) -> Value {
         }
         answering = role == "assistant";
     }
-    json!({"model": body["model"], "stream": true, "tools": body["tools"], "messages": messages})
+    json!({"model": body["model"], "stream": true, "tools": tools(body), "messages": messages})
+}
+
+/// For some models, Codex puts them among the input.
+pub fn tools(body: &Value) -> Vec<&Value> {
+    let input = body["input"].as_array().into_iter().flatten();
+    std::iter::once(body).chain(input).filter_map(|one| one["tools"].as_array()).flatten().collect()
 }
 
 fn message(item: &Value) -> (&'static str, Value) {
@@ -99,11 +105,22 @@ fn item(act: &Act, setting: &Setting<'_>, index: usize) -> Option<Value> {
             Some(json!({"type": "reasoning", "id": format!("rs_{}_{index}", setting.id),
             "summary": [{"type": "summary_text", "text": text}]}))
         }
-        Act::Tool { name, input } => Some(json!({"type": "function_call", "name": name,
-            "id": format!("fc_{}_{index}", setting.id), "status": "completed",
-            "call_id": format!("call_{}_{index}", setting.id), "arguments": input.to_string()})),
+        Act::Tool { name, input } => Some(call(name, input, setting, index)),
         Act::Usage { .. } | Act::Error { .. } | Act::Stall(_) | Act::Close => None,
     }
+}
+
+/// Codex puts the tools of each MCP server into a namespace.
+fn call(name: &str, input: &Value, setting: &Setting<'_>, index: usize) -> Value {
+    let (namespace, name) =
+        name.split_once('.').map_or((None, name), |(space, name)| (Some(space), name));
+    let mut call = json!({"type": "function_call", "name": name,
+        "id": format!("fc_{}_{index}", setting.id), "status": "completed",
+        "call_id": format!("call_{}_{index}", setting.id), "arguments": input.to_string()});
+    if let Some(namespace) = namespace {
+        call["namespace"] = json!(namespace);
+    }
+    call
 }
 
 fn item_beats(item: &Value, index: usize) -> Vec<Beat> {

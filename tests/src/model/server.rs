@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use super::answer::{Answer, answer};
 use super::compose::Beat;
+use super::responses::tools;
 use super::script::Script;
 
 /// A request carries the whole conversation; this is more than an agent's context holds.
@@ -61,8 +62,7 @@ impl SeenRequest {
 
     /// Whether an agent asked this while at work, and not for a title or a number of tokens.
     pub fn is_work(&self) -> bool {
-        let tools = self.body["tools"].as_array();
-        self.path != "/v1/messages/count_tokens" && tools.is_some_and(|tools| !tools.is_empty())
+        self.path != "/v1/messages/count_tokens" && !tools(&self.body).is_empty()
     }
 }
 

@@ -104,10 +104,11 @@ pub enum Effect {
     CloseStdin,
     /// Signal the agent's process group.
     Signal(Signal),
-    /// Remember what descends from the agent.
-    RememberProcesses,
-    /// Kill what was remembered and does not descend from the agent any more.
-    KillOrphans,
+    /// End the commands that the agent's tools have left running.
+    EndCommands {
+        /// The begin of the turn; no older ones.
+        since: Instant,
+    },
     /// Kill every process of the worker but this one.
     KillAll,
     /// Show that the worker lives: JSON.

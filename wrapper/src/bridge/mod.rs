@@ -8,14 +8,13 @@
 //! ```
 //! `input` takes what clients send, `turns` runs prompts one at a time, `run` is
 //! an agent's process that lives for one of them, `past` what is known of earlier runs, `limits`
-//! holds time and cost, `shortage` tells of memory and processes, `orphans` ends what an
-//! interrupted tool leaves, `ending` brings agent and worker to their end.
+//! holds time and cost, `shortage` tells of memory and processes, `ending` brings agent
+//! and worker to their end.
 
 mod ending;
 mod event;
 mod input;
 mod limits;
-mod orphans;
 mod past;
 mod run;
 mod shortage;

@@ -37,8 +37,6 @@ pub struct Bridge {
     pub(super) ending: Ending,
     pub(super) limits: Limits,
     pub(super) shortages: Shortages,
-    /// Until when what an interrupted tool leaves is looked for.
-    pub(super) orphans_until: Option<Instant>,
     pub(super) stderr: Stderr,
     pub(super) pulse: Pulse,
     /// When something last went in or came out.
@@ -64,7 +62,6 @@ impl Bridge {
             ending: Ending::default(),
             limits: Limits::new(age, now),
             shortages: Shortages::default(),
-            orphans_until: None,
             stderr: Stderr::default(),
             pulse: Pulse::default(),
             active_at: None,
@@ -203,7 +200,6 @@ impl Bridge {
         self.watch_turn(now);
         self.watch_deaf_agent(now);
         self.tell_shortages(now);
-        self.watch_orphans(now);
         if self.beaten.is_none_or(|at| now.clock.duration_since(at) >= BEAT_EVERY) {
             self.beat(now);
         }

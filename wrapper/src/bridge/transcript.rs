@@ -288,8 +288,7 @@ fn shown(effect: &Effect) -> String {
         Effect::Write(bytes) => format!("write {}", shown_bytes(bytes)),
         Effect::CloseStdin => "close stdin".to_owned(),
         Effect::Signal(signal) => format!("{signal} to the group"),
-        Effect::RememberProcesses => "remember the agent's processes".to_owned(),
-        Effect::KillOrphans => "SIGKILL to what the agent has lost of them".to_owned(),
+        Effect::EndCommands { .. } => "end the turn's commands".to_owned(),
         Effect::KillAll => "SIGKILL to everybody".to_owned(),
         Effect::Beat(pulse) => format!("beat {pulse}"),
         Effect::Finish { code, patience } => {
@@ -304,10 +303,13 @@ fn shown_output(output: &Output) -> String {
     format!("{}{turn}: {}{data}", output.kind.as_str(), output.content)
 }
 
-/// Of a frame for Claude Code no more than what it is.
+/// Of a frame for an agent no more than what it is.
 fn shown_bytes(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let Ok(frame) = serde_json::from_str::<Value>(&text) else { return format!("{text:?}") };
     let word = |pointer: &str| frame.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-    word("/request/subtype").or_else(|| word("/message/content")).unwrap_or_default()
+    ["/request/subtype", "/message/content", "/method"]
+        .into_iter()
+        .find_map(word)
+        .unwrap_or_default()
 }

@@ -86,13 +86,14 @@ impl Bridge {
             end;
         // The end of work in the background is not that of a prompt's turn that runs meanwhile.
         let prompted = self.turn.take_if(|turn| background && turn.id.is_some());
-        let stopping = self.turn.as_ref().and_then(|turn| turn.stopping.as_ref());
-        let interrupted = stopping.is_some();
-        if let (Some(stopping), true) = (stopping, outcome != Outcome::Success) {
+        if let Some(Turn { since, stopping: Some(stopping), .. }) = &self.turn
+            && outcome != Outcome::Success
+        {
             outcome = stopping.why;
             if let Some(limit) = stopping.limit {
                 data.insert("limit".to_owned(), limit.to_data());
             }
+            self.effects.push(Effect::EndCommands { since: *since });
         }
         if let Some(turn) = &self.turn {
             let spent = now.clock.duration_since(turn.since).as_millis();
@@ -115,9 +116,6 @@ impl Bridge {
             self.ending.outcome = Some(outcome);
         }
         self.turn = prompted;
-        if interrupted {
-            self.look_for_orphans(now);
-        }
         self.beat(now);
     }
 
@@ -140,7 +138,6 @@ impl Bridge {
             return;
         }
         turn.stopping = Some(Stopping { why, limit, since: now.clock, pressed: false });
-        self.remember_processes();
         let mut told = Vec::new();
         self.driver.interrupt(&mut told);
         self.carry_out(told, now);

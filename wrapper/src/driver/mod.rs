@@ -7,6 +7,8 @@ mod acp;
 mod claude;
 mod droid;
 mod lines;
+#[cfg(test)]
+mod odd_input_tests;
 mod pty;
 mod stream_json;
 
@@ -215,11 +217,11 @@ pub trait Driver {
 
 /// The driver for a worker's agent.
 #[must_use]
-pub fn for_agent(boot: &Boot) -> Box<dyn Driver + Send> {
-    let agent = &boot.agent;
+pub fn for_agent(Boot { agent, files, bounds, .. }: &Boot) -> Box<dyn Driver + Send> {
+    let mcp = files.iter().find(|file| Some(&file.path) == agent.mcp_file.as_ref());
     match agent.protocol {
-        AgentProtocol::Acp => Box::new(Acp::new(agent)),
-        AgentProtocol::Claude => Box::new(Claude::new(agent, boot.bounds.max_cost_usd)),
+        AgentProtocol::Acp => Box::new(Acp::new(agent, mcp.map(|file| file.text.as_str()))),
+        AgentProtocol::Claude => Box::new(Claude::new(agent, bounds.max_cost_usd)),
         AgentProtocol::Droid => Box::new(Droid::new(agent)),
         AgentProtocol::Lines => Box::new(Lines),
         AgentProtocol::Pty => Box::<Pty>::default(),

@@ -7,6 +7,7 @@ mod bad_input;
 mod boot;
 mod droid;
 mod endings;
+mod leftovers;
 mod limits;
 mod odd;
 mod proxy;

@@ -1,9 +1,11 @@
 //! What agents print and clients send that is not as it should be.
 
 use serde_json::Value;
+use std::process::Command;
+use worker_protocol::AgentProtocol;
 
 use crate::redis_server::{Redis, pending, until};
-use crate::worker::{INPUT, Worker};
+use crate::worker::{INPUT, Worker, boot, prepare};
 
 #[test]
 fn bytes_that_are_no_text_and_a_last_line_without_an_end_come_out() {
@@ -87,4 +89,51 @@ fn ready_is_the_first_word_and_the_rest_is_numbered_without_a_hole() {
         .map(|entry| entry["content"].clone())
         .collect();
     assert_eq!(began, (0..20).map(|n| format!("prompt {n}")).collect::<Vec<_>>());
+}
+
+const SPOKEN: [AgentProtocol; 3] =
+    [AgentProtocol::Acp, AgentProtocol::Claude, AgentProtocol::StreamJson];
+
+#[test]
+fn an_agent_that_is_missing_is_named_whatever_it_was_to_speak() {
+    for protocol in SPOKEN {
+        let redis = Redis::start();
+        prepare(&mut redis.connect());
+        let mut boot = boot(&redis, "");
+        (boot.agent.protocol, boot.agent.command) = (protocol, vec!["/bin/none-such".into()]);
+        let mut worker = Worker::start(&redis, &boot);
+        assert_eq!(worker.code(), 127, "{protocol}");
+        worker.heard("error", "/bin/none-such");
+        assert_eq!(worker.said().last().unwrap()["type"], "exit", "{protocol}");
+    }
+}
+
+#[test]
+fn an_agent_that_prints_garbage_and_ends_leaves_no_prompt_without_an_answer() {
+    for protocol in SPOKEN {
+        let redis = Redis::start();
+        prepare(&mut redis.connect());
+        let script = "echo '{\"type\": 7, \"id\": [], \"result\"'; echo '[{}]'; echo usage: none; \
+                      trap 'echo oh dear >&2; exit 4' USR1; while :; do sleep 0.01; done";
+        let mut boot = boot(&redis, script);
+        boot.agent.protocol = protocol;
+        let mut worker = Worker::start(&redis, &boot);
+        let id = worker.send(&["prompt", "work"]);
+        until("the prompt's way in", || (pending(&mut worker.redis, INPUT) == 1).then_some(()));
+        for line in ["\"result\"", "[{}]", "usage: none"] {
+            worker.heard("stdout", line);
+        }
+        let agent = worker.children();
+        assert!(Command::new("kill").args(["-USR1", agent.trim()]).status().unwrap().success());
+        assert_eq!(worker.code(), 4, "{protocol}");
+        let said = worker.said();
+        let answers = said.iter().filter(|entry| match entry["type"].as_str() {
+            "turn_completed" => entry["turn"] == id && entry["data"].contains("\"error\""),
+            "error" => entry.get("data").is_some_and(|data| data.contains(&id)),
+            _ => false,
+        });
+        assert_eq!(answers.count(), 1, "{protocol}: {said:?}");
+        let exit = said.last().unwrap();
+        assert!(exit["type"] == "exit" && exit["data"].contains("oh dear"), "{exit:?}");
+    }
 }

@@ -13,6 +13,7 @@
 //! In place of `session/new` comes `session/resume` or `session/load`, when the worker ran before.
 
 mod earlier;
+mod mcp;
 mod message;
 mod setup;
 mod tool;
@@ -37,6 +38,11 @@ use message::{text, written};
 pub struct Acp {
     workspace: String,
     model: Option<String>,
+    servers: mcp::Servers,
+    /// What of them the agent is offered.
+    offered: Vec<Value>,
+    /// Names of models that it has, some of them.
+    models: Vec<String>,
     /// Requests sent so far; the last one's id.
     requests: u64,
     stage: setup::Stage,
@@ -56,12 +62,15 @@ pub struct Acp {
 }
 
 impl Acp {
-    /// A conversation that has not begun.
+    /// A conversation that has not begun. `mcp` is the text of the caller's file of MCP servers.
     #[must_use]
-    pub fn new(agent: &BootAgent) -> Self {
+    pub fn new(agent: &BootAgent, mcp: Option<&str>) -> Self {
         Self {
             workspace: agent.workspace.clone(),
             model: agent.model.clone(),
+            servers: mcp::Servers::read(mcp),
+            offered: Vec::new(),
+            models: Vec::new(),
             requests: 0,
             stage: setup::Stage::Initialize,
             logins: Vec::new(),

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use worker_protocol::OutputKind;
+use worker_protocol::{Output, OutputKind, Source};
 
 use super::message::{LOGIN_NEEDED, error, text};
-use super::{Acp, Told};
+use super::{Acp, Told, mcp};
 
 const VERSION: u64 = 1;
 
@@ -37,9 +37,16 @@ impl Stage {
     pub(super) fn why_not_ready(&self) -> &str {
         match self {
             Self::Failed(why) => why,
-            _ => "the agent has not opened a session",
+            _ => "the agent has not opened a session yet; prompt it again when it is ready",
         }
     }
+}
+
+/// How many names of models are worth reading in an error.
+const MODELS_SHOWN: usize = 30;
+
+fn list<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
+    value.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
 }
 
 impl Acp {
@@ -99,11 +106,19 @@ impl Acp {
         self.logins =
             result.get("authMethods").and_then(Value::as_array).cloned().unwrap_or_default();
         self.earlier.learn(result);
+        self.offer_servers(result, told);
         self.open(false, told);
     }
 
+    fn offer_servers(&mut self, initialized: &Value, told: &mut Vec<Told>) {
+        let mcp::Offer { servers, problems } = self.servers.offer(initialized);
+        self.offered = servers;
+        let entry = |problem| Told::Say(Output::new(OutputKind::Error, Source::Wrapper, problem));
+        told.extend(problems.into_iter().map(entry));
+    }
+
     fn open(&mut self, logged_in: bool, told: &mut Vec<Told>) {
-        let mut params = json!({"cwd": self.workspace, "mcpServers": []});
+        let mut params = json!({"cwd": self.workspace, "mcpServers": self.offered});
         match self.earlier.way_back() {
             Ok(None) => {
                 self.stage = Stage::Session { logged_in };
@@ -163,8 +178,16 @@ impl Acp {
         self.unnamed("answer", raw, told);
         self.stage = Stage::Model;
         // Newer agents have one way to set all of their options, and name them.
-        let options = result.get("configOptions").and_then(Value::as_array);
-        let option = options.into_iter().flatten().find(|one| text(one, "category") == "model");
+        let option = list(result, "/configOptions").find(|one| text(one, "category") == "model");
+        self.models = match option {
+            Some(option) => {
+                list(option, "/options").map(|one| text(one, "value").to_owned()).collect()
+            }
+            None => list(result, "/models/availableModels")
+                .map(|one| text(one, "modelId").to_owned())
+                .collect(),
+        };
+        self.models.truncate(MODELS_SHOWN);
         match option {
             Some(option) => self.request(
                 "session/set_config_option",
@@ -192,7 +215,10 @@ impl Acp {
             }
             _ => "the agent opened no session".to_owned(),
         };
-        let why = format!("{what}: {why}");
+        let mut why = format!("{what}: {why}");
+        if self.stage == Stage::Model && !self.models.is_empty() {
+            why.push_str(&format!("; it has {}", self.models.join(", ")));
+        }
         self.stage = Stage::Failed(why.clone());
         told.push(Told::NeverReady(why));
     }

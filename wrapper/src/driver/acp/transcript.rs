@@ -13,7 +13,11 @@ use crate::frame::Line;
 use crate::kept::Past;
 
 fn acp(model: Option<&str>) -> Acp {
-    Acp::new(&BootAgent {
+    Acp::new(&agent(model), None)
+}
+
+fn agent(model: Option<&str>) -> BootAgent {
+    BootAgent {
         agent_type: AgentType::Custom,
         version: None,
         protocol: AgentProtocol::Acp,
@@ -24,7 +28,7 @@ fn acp(model: Option<&str>) -> Acp {
         mcp_file: None,
         uid: 1000,
         workspace: "/workspace".into(),
-    })
+    }
 }
 
 fn line(text: &str) -> Line {
@@ -339,9 +343,13 @@ fn an_agent_that_opens_no_session_says_why_to_each_prompt() {
 #[test]
 fn a_model_is_chosen_in_the_agents_own_way() {
     for (opened, method) in [
-        (json!({"sessionId": "s"}), "session/set_model"),
         (
-            json!({"sessionId": "s", "configOptions": [{"id": "model", "category": "model"}]}),
+            json!({"sessionId": "s", "models": {"availableModels": [{"modelId": "a[low]"}]}}),
+            "session/set_model",
+        ),
+        (
+            json!({"sessionId": "s", "configOptions": [
+                {"id": "model", "category": "model", "options": [{"value": "a[low]"}]}]}),
             "session/set_config_option",
         ),
     ] {
@@ -352,7 +360,8 @@ fn a_model_is_chosen_in_the_agents_own_way() {
         assert_eq!(written(&told)[0]["method"], method);
         let no = json!({"id": 3, "error": {"code": -32602, "message": "no such model"}});
         let told = hear(&mut driver, &no);
-        assert!(matches!(&told[1], Told::NeverReady(why) if why.contains("m-1: no such model")));
+        let right = "m-1: no such model; it has a[low]";
+        assert!(matches!(&told[1], Told::NeverReady(why) if why.contains(right)), "{told:?}");
     }
 }
 
@@ -423,4 +432,23 @@ fn a_session_that_cannot_go_on_is_told_and_a_new_one_opened() {
     let end = json!({"jsonrpc": "2.0", "id": 4, "result": {"stopReason": "end_turn"}});
     let told = hear(&mut driver, &end);
     assert_eq!(ends(&told)[0].cost_usd_total, Some(0.75), "what it cost before is not lost");
+}
+
+#[test]
+fn servers_are_offered_with_the_session_and_one_that_cannot_be_is_told() {
+    let mcp = json!({"mcpServers": {
+        "near": {"command": "node", "args": ["near.js"], "env": {"TOKEN": "t"}},
+        "far": {"type": "http", "url": "http://far/"},
+    }});
+    let mut driver = Acp::new(&agent(None), Some(&mcp.to_string()));
+    driver.begin(&mut Vec::new());
+    let told = hear(&mut driver, &json!({"id": 1, "result": {"protocolVersion": 1}}));
+    let near = json!({"name": "near", "command": "node", "args": ["near.js"],
+        "env": [{"name": "TOKEN", "value": "t"}]});
+    assert_eq!(written(&told)[0]["params"], json!({"cwd": "/workspace", "mcpServers": [near]}));
+    let errors = said(&told, OutputKind::Error);
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].content.contains("MCP server far"), "{errors:?}");
+    let told = hear(&mut driver, &json!({"id": 2, "result": {"sessionId": "s"}}));
+    assert!(matches!(told[..], [Told::Ready { .. }]), "{told:?}");
 }

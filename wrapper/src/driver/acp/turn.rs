@@ -49,6 +49,12 @@ impl Acp {
                 let reason = reason.unwrap_or_default();
                 let outcome = if turn.failed { Outcome::Error } else { outcome(reason) };
                 let mut end = TurnEnd::new(outcome, turn.said);
+                if outcome == Outcome::Error && end.text.is_empty() {
+                    end.text = match reason {
+                        "" => "the agent ended the turn and did not say why".to_owned(),
+                        reason => format!("the agent ended the turn with the reason {reason}"),
+                    };
+                }
                 end.data.insert("stop_reason".to_owned(), reason.into());
                 tokens(answer.pointer("/result/usage"), &mut end.data);
                 end

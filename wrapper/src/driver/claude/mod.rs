@@ -8,6 +8,7 @@ mod frame;
 mod result;
 #[cfg(test)]
 mod transcript;
+mod usage;
 
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +44,7 @@ pub struct Claude {
     /// Work in the background that will report with a turn of its own.
     tasks: BTreeSet<String>,
     cost: result::Cost,
+    usage: usage::Usage,
 }
 
 impl Claude {
@@ -58,6 +60,7 @@ impl Claude {
             tools: BTreeMap::new(),
             tasks: BTreeSet::new(),
             cost: result::Cost::default(),
+            usage: usage::Usage::default(),
         }
     }
 
@@ -96,6 +99,7 @@ impl Claude {
             outputs.push(frame::unnamed(frame));
         }
         outputs[0].raw = Some(raw);
+        outputs.extend(self.usage.of(frame));
         for mut output in outputs {
             frame::note_parent(frame, &mut output);
             output.session_id.clone_from(&session);
@@ -133,6 +137,7 @@ impl Claude {
         told: &mut Vec<Told>,
     ) {
         let mut end = result::read(frame, &mut self.cost);
+        self.usage.forget();
         end.raw = Some(raw);
         end.session_id = session_id;
         let of_its_own = frame.pointer("/origin/kind").and_then(Value::as_str);

@@ -78,17 +78,24 @@ fn ends(told: &[Told]) -> Vec<&super::super::TurnEnd> {
 fn turns_are_told_as_they_were() {
     for (name, wanted) in [
         ("initialize", "ready"),
-        ("hello", "ready message success."),
-        ("tool", "ready message tool_call tool_result message success."),
-        ("two-turns", "ready message success. message tool_call tool_result message success."),
-        ("interrupt", "ready message interrupted. message success."),
-        ("interrupt-tool", "ready message tool_call tool_result interrupted. message success."),
+        ("hello", "ready message usage success."),
+        ("tool", "ready message usage tool_call tool_result message usage success."),
+        (
+            "two-turns",
+            "ready message usage success. message usage tool_call tool_result message usage success.",
+        ),
+        ("interrupt", "ready message usage interrupted. message usage success."),
+        (
+            "interrupt-tool",
+            "ready message usage tool_call tool_result interrupted. message usage success.",
+        ),
         ("api-error", "ready message error."),
         (
             "parallel-tools",
-            "ready thinking message tool_call tool_call tool_result tool_result message success.",
+            "ready thinking usage message tool_call tool_call tool_result tool_result message usage \
+             success.",
         ),
-        ("sigterm", "ready message tool_call tool_result"),
+        ("sigterm", "ready message usage tool_call tool_result"),
     ] {
         assert_eq!(play(name).0, wanted, "{name}");
     }
@@ -105,7 +112,7 @@ fn every_transcript_can_be_played() {
 #[test]
 fn work_in_the_background_ends_in_a_turn_of_its_own() {
     let (words, told) = play("background-task");
-    assert!(words.ends_with("woke message success."), "{words}");
+    assert!(words.ends_with("woke message usage success."), "{words}");
     let ends = ends(&told);
     assert_eq!(ends.iter().map(|end| end.background).collect::<Vec<_>>(), [false, true]);
 }
@@ -137,6 +144,36 @@ fn an_end_tells_cost_tokens_and_the_final_text() {
     assert!(ends[0].data["output_tokens"].as_u64().unwrap() > 0);
     assert_eq!(ends[0].outcome, Outcome::Success);
     assert!(!ends[0].text.is_empty() && ends[0].session_id == ends[1].session_id);
+}
+
+#[test]
+fn each_answer_of_the_model_tells_once_what_it_read() {
+    let (_, told) = play("parallel-tools");
+    let usage = told.iter().filter_map(|one| match one {
+        Told::Say(output) if output.kind == OutputKind::Usage => output.data.clone(),
+        _ => None,
+    });
+    let read = |tokens: u64| {
+        serde_json::json!({"input_tokens": tokens, "cache_read_input_tokens": 0,
+            "cache_creation_input_tokens": 0, "context_used": tokens})
+    };
+    assert_eq!(usage.collect::<Vec<_>>(), [read(1000), read(2000)]);
+    let mut driver = claude();
+    let mut answers_of = |parent: Option<&str>, id: &str, tokens: u64| {
+        let frame = serde_json::json!({"type": "assistant", "parent_tool_use_id": parent,
+            "message": {"id": id, "usage": {"input_tokens": tokens},
+                "content": [{"type": "text", "text": "a"}]}});
+        let mut told = Vec::new();
+        driver.prompt("x", &mut told);
+        told.clear();
+        let text = frame.to_string();
+        driver.line(Line { full_bytes: text.len(), text, cut: false }, &mut told);
+        told.len() - 1
+    };
+    // Agents within the agent answer side by side; what the agent says itself has read nothing.
+    assert_eq!([answers_of(None, "m1", 5), answers_of(Some("t"), "m2", 5)], [1, 1]);
+    assert_eq!([answers_of(None, "m1", 5), answers_of(Some("t"), "m2", 5)], [0, 0]);
+    assert_eq!([answers_of(None, "m3", 0), answers_of(None, "m4", 5)], [0, 1]);
 }
 
 #[test]
