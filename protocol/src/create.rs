@@ -8,6 +8,7 @@ use crate::agent::{AgentProtocol, AgentType};
 use crate::fields::Fields;
 use crate::id::{ModuleName, WorkerId};
 use crate::limits::Limits;
+use crate::pattern::CommandPattern;
 use crate::problem::{Problem, Shown, did_you_mean};
 use crate::secret::Secret;
 use crate::value;
@@ -105,7 +106,7 @@ pub struct Create {
     pub instructions: Option<String>,
     /// Command names or `name arg*` patterns; empty: all.
     #[serde(default)]
-    pub allowed_commands: Vec<String>,
+    pub allowed_commands: Vec<CommandPattern>,
     /// What the image holds besides the agent.
     pub modules: BTreeSet<ModuleName>,
     /// The caller's own image, for a `CUSTOM` agent; it gets the wrapper.
@@ -157,7 +158,10 @@ impl Create {
                 .map(|text| WorkerId::parse(&text))
                 .transpose()?,
             instructions: fields.text("instructions", INSTRUCTIONS_LIMIT)?,
-            allowed_commands: short_list(fields, "allowed_commands")?,
+            allowed_commands: short_list(fields, "allowed_commands")?
+                .iter()
+                .map(|text| CommandPattern::parse(text))
+                .collect::<Result<_, _>>()?,
             modules: modules(fields)?,
             base_image: base_image(fields)?,
             prompt: fields.text("prompt", PROMPT_LIMIT)?.map(Secret::new),
@@ -412,6 +416,7 @@ mod tests {
             (vec![("agent_type", "CLAUDE"), ("modules", "../x")], "`modules` must hold names"),
             (vec![("agent_type", "CLAUDE"), ("headless", "true")], "`headless` needs a `prompt`"),
             (vec![("agent_type", "CLAUDE"), ("wait", "done")], "`wait` may be `done` only"),
+            (vec![("agent_type", "CLAUDE"), ("allowed_commands", "*")], "leave the field out"),
             (vec![("agent_type", "CLAUDE"), ("wait", "redy")], "`wait` must be one of"),
             (vec![("agent_type", "CLAUDE"), ("env", r#"{"A=B":"1"}"#)], "`env` must hold names"),
             (

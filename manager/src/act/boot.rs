@@ -3,7 +3,7 @@
 use serde_json::Value;
 use std::collections::BTreeMap;
 use worker_protocol::boot::{BootAgent, BootFile, Bounds};
-use worker_protocol::{Boot, Create, ErrorKind, Problem, Secret, WorkerId};
+use worker_protocol::{Boot, CommandPattern, Create, ErrorKind, Problem, Secret, WorkerId};
 
 use super::Hands;
 use crate::image::AgentTemplate;
@@ -98,7 +98,7 @@ fn environment(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> BTreeMap<
 
 /// What an agent is told about the commands it may run, in the part of its prompt that it cannot
 /// argue with.
-fn rigid_text(allowed: &[String]) -> Option<String> {
+fn rigid_text(allowed: &[CommandPattern]) -> Option<String> {
     if allowed.is_empty() {
         return None;
     }
@@ -118,7 +118,8 @@ mod tests {
     #[test]
     fn the_allowed_commands_are_told_one_by_one() {
         assert_eq!(rigid_text(&[]), None);
-        let text = rigid_text(&["git *".to_owned(), "ls".to_owned()]).unwrap();
+        let allowed = ["git *", "ls"].map(|text| CommandPattern::parse(text).unwrap());
+        let text = rigid_text(&allowed).unwrap();
         assert!(text.contains("\n- git *\n- ls\n"), "{text}");
     }
 }
