@@ -1,7 +1,8 @@
 //! PID 1 of a worker: takes prompts from Redis, drives the agent, and writes what the agent says.
 //!
 //! Reading order: [`boot`] is what the manager tells; [`bridge`] owns the state and decides;
-//! [`driver`] speaks the agent's protocol; [`policy`] judges the commands that the agent wants to run; [`agent`], [`terminal`] and [`reaper`] are its process,
+//! [`driver`] speaks the agent's protocol; [`policy`] judges the commands that the agent wants to run,
+//! [`hook`] asks about them; [`agent`], [`terminal`] and [`reaper`] are its process,
 //! [`pipes`] what goes in and out, [`frame`] and [`mask`] its lines; [`downlink`] reads from Redis, [`uplink`] writes to it, by way of
 //! [`connection`]; [`worker`] runs all of it.
 
@@ -12,6 +13,8 @@ pub mod connection;
 pub mod downlink;
 pub mod driver;
 pub mod frame;
+mod gate;
+pub mod hook;
 pub mod mask;
 pub mod memory;
 mod pipes;

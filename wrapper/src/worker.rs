@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use worker_protocol::Boot;
-use worker_protocol::boot::{BootAgent, BootFile};
+use worker_protocol::boot::{BootAgent, BootFile, BootPolicy, Gate};
 
 use crate::agent::{self, Agent, StartError};
 use crate::bridge::{Bridge, Effect, Event, LAST_WORDS_IN_HASTE, Now};
@@ -19,6 +19,7 @@ use crate::connection::Redis;
 use crate::downlink::Downlink;
 use crate::driver::{self, Process, RunEnd, Start};
 use crate::frame::Framer;
+use crate::gate::{self, Answers};
 use crate::mask::Masks;
 use crate::memory;
 use crate::pipes::{Lines, watch, write};
@@ -63,6 +64,7 @@ async fn begin(boot: Boot) -> Result<u8, String> {
     let (uplink, sender) = uplink::new(redis.clone(), &boot);
     tokio::spawn(pass_on_denial(sender.run(), events.clone()));
     tokio::spawn(reaper.run());
+    let hooks = open_gate(boot.policy.as_ref(), &events)?;
 
     let mut worker = Worker {
         uplink,
@@ -74,6 +76,7 @@ async fn begin(boot: Boot) -> Result<u8, String> {
         agent: None,
         terminal: None,
         stdin: None,
+        hooks,
     };
     let started = match driver.process() {
         kind @ (Process::PerWorker | Process::OnTerminal) => {
@@ -108,6 +111,17 @@ fn write_files(files: &[BootFile]) -> Result<(), String> {
             .map_err(|error| format!("failed to write {} for the agent: {error}", file.path))?;
     }
     Ok(())
+}
+
+/// Where an agent asks by a hook, it must be able to before it starts.
+fn open_gate(policy: Option<&BootPolicy>, events: &mpsc::Sender<Event>) -> Result<Answers, String> {
+    match policy {
+        Some(BootPolicy { gate: Some(Gate::Hook), socket, .. }) => {
+            gate::open(Path::new(socket), events.clone())
+                .map_err(|error| format!("failed to open the socket {socket} for hooks: {error}"))
+        }
+        _ => Ok(Answers::default()),
+    }
 }
 
 /// Signals and time.
@@ -151,6 +165,7 @@ struct Worker {
     agent: Option<Agent>,
     terminal: Option<Terminal>,
     stdin: Option<mpsc::UnboundedSender<Vec<u8>>>,
+    hooks: Answers,
 }
 
 impl Worker {
@@ -316,6 +331,7 @@ impl Worker {
                         let _ = stdin.send(bytes);
                     }
                 }
+                Effect::AnswerHook { connection, verdict } => self.hooks.give(connection, verdict),
                 Effect::Resize { rows, cols } => {
                     if let Some(terminal) = &self.terminal {
                         terminal.resize(rows, cols);

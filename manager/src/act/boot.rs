@@ -32,6 +32,7 @@ pub(super) fn boot(
         agent: boot_agent(hands, spec, agent),
         life: spec.life,
         files,
+        policy: None,
         bounds: Bounds {
             output_entries: hands.settings.output_entries,
             spool_bytes: hands.settings.spool_bytes,

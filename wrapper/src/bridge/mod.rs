@@ -7,12 +7,13 @@
 //! signals, time ─┘                       └─► the end
 //! ```
 //! `input` takes what clients send, `turns` runs prompts one at a time, `run` is
-//! an agent's process that lives for one of them, `ending` brings agent
-//! and worker to their end.
+//! an agent's process that lives for one of them, `permission` decides what the agent may, `ending`
+//! brings agent and worker to their end.
 
 mod ending;
 mod event;
 mod input;
+mod permission;
 mod run;
 mod state;
 mod turns;
@@ -22,4 +23,5 @@ mod transcript;
 
 pub(crate) use ending::LAST_WORDS_IN_HASTE;
 pub use event::{Delivery, Effect, Event, Now};
+pub use permission::Asker;
 pub use state::Bridge;

@@ -8,10 +8,12 @@ use worker_protocol::{Boot, Output, OutputKind, Pulse, Source, rfc3339};
 
 use super::ending::{Ending, Stderr, Why};
 use super::event::{Effect, Event, Now};
+use super::permission::{Asker, Questions};
 use super::run::Run;
 use super::turns::{Prompt, Turn};
 use crate::driver::{Driver, Told, printed};
 use crate::frame::Line;
+use crate::policy::Policy;
 
 /// An agent that is not ready by then gets its prompts all the same.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -26,6 +28,9 @@ pub struct Bridge {
     pub(super) ready: bool,
     pub(super) queue: VecDeque<Prompt>,
     pub(super) turn: Option<Turn>,
+    /// None: the agent may run everything.
+    pub(super) policy: Option<Policy>,
+    pub(super) questions: Questions,
     /// Sizes of the writes that the agent's stdin has not taken.
     pub(super) unwritten: VecDeque<usize>,
     /// Of an agent whose process lives for a turn.
@@ -40,6 +45,7 @@ impl Bridge {
     /// A bridge to an agent that was just started.
     #[must_use]
     pub fn new(boot: Boot, driver: Box<dyn Driver + Send>, now: Now) -> Self {
+        let policy = boot.policy.as_ref().map(|policy| Policy::new(policy.allowed.clone()));
         Self {
             boot,
             driver,
@@ -48,6 +54,8 @@ impl Bridge {
             ready: false,
             queue: VecDeque::new(),
             turn: None,
+            policy,
+            questions: Questions::default(),
             unwritten: VecDeque::new(),
             run: Run::default(),
             ending: Ending::default(),
@@ -83,6 +91,10 @@ impl Bridge {
             Event::Written => self.written(now),
             Event::StdinClosed => self.stdin_closed(now),
             Event::Input { id, delivery, input } => self.input(id, delivery, input, now),
+            Event::HookAsked { connection, question } => {
+                self.asked(Asker::Hook(connection), question, now);
+            }
+            Event::HookGone { connection } => self.hook_gone(connection, now),
             Event::AskedToStop => self.stop(Why::Wanted, now),
             Event::AgentEnded { ended, oom_killed } => self.agent_ended(ended, oom_killed, now),
             Event::RunEnded(end) => self.run_ended(end, now),
@@ -147,6 +159,7 @@ impl Bridge {
                 Told::Interrupt => self.effects.push(Effect::Signal(Signal::SIGINT)),
                 Told::Resize { rows, cols } => self.effects.push(Effect::Resize { rows, cols }),
                 Told::Start(start) => self.start_run(start),
+                Told::Asked(question) => self.asked(Asker::Agent, question, now),
                 Told::Woke => self.woke(now),
                 Told::TurnEnded(end) => self.turn_ended(end, now),
             }

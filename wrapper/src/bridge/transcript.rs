@@ -6,12 +6,14 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use worker_protocol::boot::{BootAgent, BootKeys, Bounds, RedisAccess};
-use worker_protocol::create::Life;
-use worker_protocol::{AgentProtocol, AgentType, Boot, Input, Output, Secret, WorkerId};
+use worker_protocol::boot::{BootAgent, BootKeys, BootPolicy, Bounds, Gate, RedisAccess};
+use worker_protocol::create::{Life, Permissions};
+use worker_protocol::{
+    AgentProtocol, AgentType, Boot, CommandPattern, Input, Output, Secret, WorkerId,
+};
 
 use super::{Bridge, Delivery, Effect, Event, Now};
-use crate::driver::{RunEnd, Start};
+use crate::driver::{Question, RunEnd, Start};
 use crate::frame::Line;
 use crate::reaper::Ended;
 use crate::uplink::backlog::StreamId;
@@ -133,6 +135,17 @@ impl Scene {
             "stderr" => Event::Complained(whole(rest)),
             "ready" | "says" | "result" => Event::Said(whole(&claude(verb, rest).to_string())),
             "written" => Event::Written,
+            "asks" => Event::Said(whole(&question(rest).to_string())),
+            "hook" => {
+                let (tool, input) = ("Bash".to_owned(), json!({"command": text}));
+                let question = Question { tool, input, ..Question::default() };
+                Event::HookAsked { connection: id.parse().unwrap(), question }
+            }
+            "reads" => {
+                let question = Question { tool: "Read".to_owned(), ..Question::default() };
+                Event::HookAsked { connection: id.parse().unwrap(), question }
+            }
+            "hung-up" => Event::HookGone { connection: id.parse().unwrap() },
             "deaf" => Event::StdinClosed,
             "closed" => Event::PipesClosed,
             "exited" => self.ended(Ended::Exited(rest.parse().unwrap())),
@@ -193,8 +206,31 @@ fn boot(worker: &str) -> Boot {
         },
         life: if worker.contains("headless") { Life::Headless } else { Life::Interactive },
         files: Vec::new(),
+        policy: policy(worker),
         bounds: Bounds { turn_timeout: Some(Duration::from_secs(600)), ..Bounds::default() },
     }
+}
+
+/// `strict` workers may run git alone; of one that is `asking`, a client may allow more.
+fn policy(worker: &str) -> Option<BootPolicy> {
+    let permissions = match worker.split_once(' ') {
+        Some((_, "strict")) => Permissions::Auto,
+        Some((_, "asking")) => Permissions::Ask,
+        _ => return None,
+    };
+    Some(BootPolicy {
+        allowed: vec![CommandPattern::parse("git").unwrap()],
+        permissions,
+        gate: Some(Gate::Hook),
+        programs: Vec::new(),
+        socket: "gate".into(),
+    })
+}
+
+/// Claude Code's own question.
+fn question(command: &str) -> Value {
+    json!({"type": "control_request", "request_id": "q1", "request":
+        {"subtype": "can_use_tool", "tool_name": "Bash", "input": {"command": command}}})
 }
 
 /// What Claude Code would say, in short.
@@ -238,6 +274,7 @@ fn shown(effect: &Effect) -> String {
         }
         Effect::Resize { rows, cols } => format!("resize to {cols} × {rows}"),
         Effect::Write(bytes) => format!("write {}", shown_bytes(bytes)),
+        Effect::AnswerHook { connection, verdict } => format!("answer {connection}: {verdict:?}"),
         Effect::CloseStdin => "close stdin".to_owned(),
         Effect::Signal(signal) => format!("{signal} to the group"),
         Effect::KillAll => "SIGKILL to everybody".to_owned(),
@@ -259,5 +296,8 @@ fn shown_bytes(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let Ok(frame) = serde_json::from_str::<Value>(&text) else { return format!("{text:?}") };
     let word = |pointer: &str| frame.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-    word("/request/subtype").or_else(|| word("/message/content")).unwrap_or_default()
+    word("/request/subtype")
+        .or_else(|| word("/response/response/behavior"))
+        .or_else(|| word("/message/content"))
+        .unwrap_or_default()
 }

@@ -8,9 +8,11 @@
 
 mod rule;
 mod shell;
+mod subject;
 #[cfg(test)]
 mod tests;
 
+use serde_json::Value;
 use std::fmt;
 use worker_protocol::CommandPattern;
 
@@ -21,6 +23,17 @@ const LINE_LIMIT: usize = 128 << 10;
 #[derive(Clone, Debug)]
 pub struct Policy {
     allowed: Vec<CommandPattern>,
+}
+
+/// What the policy says of a tool's use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ruling {
+    /// It runs commands, and they are allowed.
+    Allowed,
+    /// It runs commands, and not all of them are allowed; why.
+    Denied(String),
+    /// It runs none, so that this policy has no say.
+    NoCommand,
 }
 
 /// Why a line was denied: for the agent and for people.
@@ -38,6 +51,20 @@ impl Policy {
     #[must_use]
     pub fn new(allowed: Vec<CommandPattern>) -> Self {
         Self { allowed }
+    }
+
+    /// Whether the agent may use this tool with this input.
+    #[must_use]
+    pub fn rule(&self, tool: &str, input: &Value) -> Ruling {
+        let judged = match subject::of(tool, input) {
+            subject::Subject::NoCommand => return Ruling::NoCommand,
+            subject::Subject::Line(line) => self.judge_line(&line),
+            subject::Subject::Argv(argv) => self.judge_argv(&argv),
+            subject::Subject::Unknown => {
+                Err(Denied("the tool does not say which command it would run".to_owned()))
+            }
+        };
+        judged.map_or_else(|denied| Ruling::Denied(denied.to_string()), |()| Ruling::Allowed)
     }
 
     /// Whether a shell may be given this line.

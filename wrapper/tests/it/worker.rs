@@ -54,6 +54,7 @@ pub(crate) fn boot(redis: &Redis, script: &str) -> Boot {
         },
         life: Life::Interactive,
         files: Vec::new(),
+        policy: None,
         bounds: Bounds::default(),
     }
 }
