@@ -3,7 +3,7 @@
 //! Reading order: [`boot`] is what the manager tells; [`bridge`] owns the state and decides;
 //! [`driver`] speaks the agent's protocol; [`policy`] judges the commands that the agent wants to run,
 //! [`hook`] asks about them; [`agent`], [`terminal`] and [`reaper`] are its process,
-//! [`pipes`] what goes in and out, [`frame`] and [`mask`] its lines; [`downlink`] reads from Redis, [`uplink`] writes to it, by way of
+//! [`fence`] what it may execute, [`pipes`] what goes in and out, [`frame`] and [`mask`] its lines; [`downlink`] reads from Redis, [`uplink`] writes to it, by way of
 //! [`connection`]; [`worker`] runs all of it.
 
 pub mod agent;
@@ -12,6 +12,7 @@ pub mod bridge;
 pub mod connection;
 pub mod downlink;
 pub mod driver;
+pub mod fence;
 pub mod frame;
 mod gate;
 pub mod hook;

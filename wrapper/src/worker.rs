@@ -12,12 +12,14 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use worker_protocol::Boot;
 use worker_protocol::boot::{BootAgent, BootFile, BootPolicy, Gate};
+use worker_protocol::create::Permissions;
 
 use crate::agent::{self, Agent, StartError};
 use crate::bridge::{Bridge, Effect, Event, LAST_WORDS_IN_HASTE, Now};
 use crate::connection::Redis;
 use crate::downlink::Downlink;
 use crate::driver::{self, Process, RunEnd, Start};
+use crate::fence::Fence;
 use crate::frame::Framer;
 use crate::gate::{self, Answers};
 use crate::mask::Masks;
@@ -29,6 +31,8 @@ use crate::uplink::{self, Uplink};
 
 /// Events that wait. The readers of the agent's pipes wait when it is full.
 const QUEUE: usize = 256;
+/// The program that hooks are.
+const OWN_PROGRAM: &str = "/proc/self/exe";
 /// Control and D, as a terminal knows it.
 const END_OF_INPUT: &[u8] = b"\x04";
 /// The pipes of a turn's process are closed by then: everybody who could hold them was killed.
@@ -65,6 +69,7 @@ async fn begin(boot: Boot) -> Result<u8, String> {
     tokio::spawn(pass_on_denial(sender.run(), events.clone()));
     tokio::spawn(reaper.run());
     let hooks = open_gate(boot.policy.as_ref(), &events)?;
+    let fence = fence(&boot);
 
     let mut worker = Worker {
         uplink,
@@ -77,6 +82,7 @@ async fn begin(boot: Boot) -> Result<u8, String> {
         terminal: None,
         stdin: None,
         hooks,
+        fence,
     };
     let started = match driver.process() {
         kind @ (Process::PerWorker | Process::OnTerminal) => {
@@ -86,6 +92,7 @@ async fn begin(boot: Boot) -> Result<u8, String> {
     };
     let input = boot.keys.input.clone();
     let mut bridge = Bridge::new(boot, driver, now());
+    bridge.fenced = worker.fence.is_some();
     let first = match started {
         Ok(()) => {
             let downlink = Downlink::new(redis, input, events.clone());
@@ -111,6 +118,15 @@ fn write_files(files: &[BootFile]) -> Result<(), String> {
             .map_err(|error| format!("failed to write {} for the agent: {error}", file.path))?;
     }
     Ok(())
+}
+
+/// What a client may allow later on cannot be fenced off now.
+fn fence(boot: &Boot) -> Option<Fence> {
+    let policy = boot.policy.as_ref().filter(|policy| policy.permissions == Permissions::Auto)?;
+    let allowed = policy.allowed.iter().map(|pattern| pattern.name().to_owned());
+    let own = (policy.gate == Some(Gate::Hook)).then(|| OWN_PROGRAM.to_owned());
+    let programs = policy.programs.iter().cloned().chain(allowed).chain(own).collect();
+    Fence::around(&agent::needs(&boot.agent, programs))
 }
 
 /// Where an agent asks by a hook, it must be able to before it starts.
@@ -166,6 +182,7 @@ struct Worker {
     terminal: Option<Terminal>,
     stdin: Option<mpsc::UnboundedSender<Vec<u8>>>,
     hooks: Answers,
+    fence: Option<Fence>,
 }
 
 impl Worker {
@@ -173,11 +190,12 @@ impl Worker {
     fn start(&mut self, kind: Process, arguments: &[String]) -> Result<(), StartError> {
         let kills_before = memory::oom_kills();
         let (agent, pipes) = if kind == Process::OnTerminal {
-            let (agent, pipes, terminal) = agent::start_on_terminal(&self.spec, arguments)?;
+            let (agent, pipes, terminal) =
+                agent::start_on_terminal(&self.spec, arguments, self.fence.as_ref())?;
             self.terminal = Some(terminal);
             (agent, pipes)
         } else {
-            agent::start(&self.spec, arguments)?
+            agent::start(&self.spec, arguments, self.fence.as_ref())?
         };
         self.agent = Some(agent);
         let ended = self.ends.of(agent.pid);
@@ -203,7 +221,7 @@ impl Worker {
     fn start_run(&mut self, start: Start) {
         let kills_before = memory::oom_kills();
         let events = self.events.clone();
-        let (agent, pipes) = match agent::start(&self.spec, &start.arguments) {
+        let (agent, pipes) = match agent::start(&self.spec, &start.arguments, self.fence.as_ref()) {
             Ok(started) => started,
             Err(error) => {
                 let (problem, code) = (error.to_string(), error.code);

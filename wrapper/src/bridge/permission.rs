@@ -8,6 +8,7 @@
 //! ```
 
 use serde_json::{Map, Value, json};
+use worker_protocol::boot::Gate;
 use worker_protocol::create::Permissions;
 use worker_protocol::input::Decision;
 use worker_protocol::{Output, OutputKind, Source};
@@ -63,6 +64,12 @@ impl Bridge {
             }
             Some(Ruling::Denied(why)) => self.denied_by_policy(asker, question, why, now),
         }
+    }
+
+    /// What holds the agent to its policy, where it has one.
+    pub(super) fn enforced(&self) -> Option<Vec<&'static str>> {
+        let gate = self.boot.policy.as_ref()?.gate.map(Gate::as_str);
+        Some(gate.into_iter().chain(self.fenced.then_some("landlock")).collect())
     }
 
     fn denied_by_policy(&mut self, asker: Asker, question: Question, why: String, now: Now) {

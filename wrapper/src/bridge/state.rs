@@ -31,6 +31,8 @@ pub struct Bridge {
     /// None: the agent may run everything.
     pub(super) policy: Option<Policy>,
     pub(super) questions: Questions,
+    /// Whether the kernel holds the agent to the policy.
+    pub(crate) fenced: bool,
     /// Sizes of the writes that the agent's stdin has not taken.
     pub(super) unwritten: VecDeque<usize>,
     /// Of an agent whose process lives for a turn.
@@ -56,6 +58,7 @@ impl Bridge {
             turn: None,
             policy,
             questions: Questions::default(),
+            fenced: false,
             unwritten: VecDeque::new(),
             run: Run::default(),
             ending: Ending::default(),
@@ -171,11 +174,14 @@ impl Bridge {
         let agent = &self.boot.agent;
         let version = agent.version.clone().unwrap_or_default();
         let content = format!("{} {version}", agent.agent_type);
-        let data = serde_json::json!({
+        let mut data = serde_json::json!({
             "agent": agent.agent_type.as_str(),
             "version": agent.version,
             "protocol": agent.protocol.as_str(),
         });
+        if let (Some(enforced), Some(data)) = (self.enforced(), data.as_object_mut()) {
+            data.insert("enforced".to_owned(), enforced.into());
+        }
         let mut output =
             Output::new(OutputKind::Ready, Source::Wrapper, content.trim_end()).with_data(data);
         output.raw = raw;

@@ -6,6 +6,7 @@ mod boot;
 mod droid;
 mod endings;
 mod odd;
+mod policy;
 mod proxy;
 mod pty;
 mod redis_away;
