@@ -125,8 +125,10 @@ fn admit(create: &Create, catalogue: &Catalogue) -> Result<(), Problem> {
     let agent = catalogue.agent(create.agent_type)?;
     catalogue.check_modules(agent, &create.modules)?;
     if create.protocol.unwrap_or(agent.head.protocol) == AgentProtocol::Acp {
-        if !create.allowed_commands.is_empty() {
-            return Err(not_yet("`allowed_commands` over ACP", "CLAUDE, FACTORY"));
+        let asks = create.protocol.is_some() || agent.head.policy.gate.is_some();
+        if !create.allowed_commands.is_empty() && !asks {
+            let what = format!("`allowed_commands` with {}", create.agent_type);
+            return Err(not_yet(&what, "CLAUDE, FACTORY, OPENCODE, CUSTOM"));
         }
         if !create.mcp.is_empty() {
             return Err(not_yet("`mcp` over ACP", "CLAUDE"));

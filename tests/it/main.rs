@@ -23,6 +23,7 @@ mod modules;
 mod offline;
 mod opencode;
 mod outage;
+mod permissions;
 mod private_engine;
 mod pty;
 mod readme;
