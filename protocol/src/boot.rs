@@ -9,12 +9,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::agent::{AgentProtocol, AgentType};
-use crate::create::Life;
+use crate::create::{Life, Permissions};
 use crate::id::WorkerId;
+use crate::pattern::CommandPattern;
 use crate::secret::Secret;
 
 /// Where the wrapper reads it, to the end.
 pub const BOOT_PATH: &str = "/dev/stdin";
+
+/// The socket at which the agent's hook asks the wrapper, in a folder of root's.
+pub const GATE_SOCKET: &str = "/run/worker/gate";
 
 /// The document.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +36,9 @@ pub struct Boot {
     /// Files that the wrapper writes before the agent starts.
     #[serde(default)]
     pub files: Vec<BootFile>,
+    /// What the agent may run; none: everything.
+    #[serde(default)]
+    pub policy: Option<BootPolicy>,
     /// Bounds of what the wrapper keeps and writes.
     pub bounds: Bounds,
     /// Names of variables in the agent's environment that the operator gives, at each start anew.
@@ -71,6 +78,42 @@ impl Again {
             });
         }
         kept
+    }
+}
+
+/// Which commands the agent may run, and by what it is held to that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootPolicy {
+    /// The commands.
+    pub allowed: Vec<CommandPattern>,
+    /// Who decides on others.
+    pub permissions: Permissions,
+    /// How the agent's own tools come before the wrapper; none: they do not.
+    pub gate: Option<Gate>,
+    /// Files and folders that may be executed besides, since the agent cannot do without.
+    pub programs: Vec<String>,
+    /// Where the hook asks.
+    pub socket: String,
+}
+
+/// How an agent asks before it uses a tool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Gate {
+    /// It runs `worker-wrapper hook`, which asks at the socket.
+    Hook,
+    /// It asks in its own protocol.
+    Protocol,
+}
+
+impl Gate {
+    /// The word on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hook => "hook",
+            Self::Protocol => "protocol",
+        }
     }
 }
 
@@ -231,6 +274,7 @@ mod tests {
             },
             life: Life::Interactive,
             files: vec![BootFile { path: "/etc/notes".into(), text: "be brief".into() }],
+            policy: None,
             bounds: Bounds::default(),
             operators: BTreeSet::new(),
         }

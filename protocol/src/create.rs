@@ -8,16 +8,18 @@ use crate::agent::{AgentProtocol, AgentType};
 use crate::fields::Fields;
 use crate::id::{ModuleName, WorkerId};
 use crate::limits::Limits;
+use crate::pattern::CommandPattern;
 use crate::problem::{Problem, Shown, did_you_mean};
 use crate::secret::Secret;
 use crate::value;
 
 /// The names that `create` knows besides the common ones.
-pub(crate) const FIELDS: [&str; 20] = [
+pub(crate) const FIELDS: [&str; 21] = [
     "agent_type",
     "worker_id",
     "instructions",
     "allowed_commands",
+    "permissions",
     "modules",
     "base_image",
     "prompt",
@@ -71,6 +73,28 @@ impl Wait {
     }
 }
 
+/// Who decides on commands that `allowed_commands` does not allow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Permissions {
+    /// They are denied at once.
+    #[default]
+    Auto,
+    /// A client is asked, where the agent waits for an answer.
+    Ask,
+}
+
+impl Permissions {
+    const ALL: [Self; 2] = [Self::Auto, Self::Ask];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Ask => "ask",
+        }
+    }
+}
+
 /// Whether a worker stays for more prompts or ends after the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -105,7 +129,10 @@ pub struct Create {
     pub instructions: Option<String>,
     /// Command names or `name arg*` patterns; empty: all.
     #[serde(default)]
-    pub allowed_commands: Vec<String>,
+    pub allowed_commands: Vec<CommandPattern>,
+    /// Who decides on others.
+    #[serde(default)]
+    pub permissions: Permissions,
     /// What the image holds besides the agent.
     pub modules: BTreeSet<ModuleName>,
     /// The caller's own image, for a `CUSTOM` agent; it gets the wrapper.
@@ -157,7 +184,13 @@ impl Create {
                 .map(|text| WorkerId::parse(&text))
                 .transpose()?,
             instructions: fields.text("instructions", INSTRUCTIONS_LIMIT)?,
-            allowed_commands: short_list(fields, "allowed_commands")?,
+            allowed_commands: short_list(fields, "allowed_commands")?
+                .iter()
+                .map(|text| CommandPattern::parse(text))
+                .collect::<Result<_, _>>()?,
+            permissions: fields
+                .choice("permissions", &Permissions::ALL, Permissions::as_str)?
+                .unwrap_or_default(),
             modules: modules(fields)?,
             base_image: base_image(fields)?,
             prompt: fields.text("prompt", PROMPT_LIMIT)?.map(Secret::new),
@@ -200,6 +233,9 @@ impl Create {
                 "`base_image` is only for the agent CUSTOM"
             }
             _ if !custom && self.protocol.is_some() => "`protocol` is only for the agent CUSTOM",
+            _ if self.permissions == Permissions::Ask && self.allowed_commands.is_empty() => {
+                "`permissions` `ask` needs `allowed_commands`: without them every command is allowed"
+            }
             _ if self.life == Life::Headless && self.prompt.is_none() => {
                 "`headless` needs a `prompt`: the worker ends when it is done"
             }
@@ -412,6 +448,8 @@ mod tests {
             (vec![("agent_type", "CLAUDE"), ("modules", "../x")], "`modules` must hold names"),
             (vec![("agent_type", "CLAUDE"), ("headless", "true")], "`headless` needs a `prompt`"),
             (vec![("agent_type", "CLAUDE"), ("wait", "done")], "`wait` may be `done` only"),
+            (vec![("agent_type", "CLAUDE"), ("allowed_commands", "*")], "leave the field out"),
+            (vec![("agent_type", "CLAUDE"), ("permissions", "ask")], "needs `allowed_commands`"),
             (vec![("agent_type", "CLAUDE"), ("wait", "redy")], "`wait` must be one of"),
             (vec![("agent_type", "CLAUDE"), ("env", r#"{"A=B":"1"}"#)], "`env` must hold names"),
             (

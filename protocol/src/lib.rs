@@ -4,8 +4,8 @@
 //! `docs/wire.md` describes the same for people.
 //!
 //! Reading order: [`key`] and [`id`] name things; [`fields`] reads the two forms of an entry with
-//! the notations of [`value`]; [`command`] and [`create`] are what clients ask for, [`reply`] what
-//! they are told; [`input`] and [`output`] are a worker's own streams; [`boot`] and [`pulse`] are
+//! the notations of [`value`]; [`command`] and [`create`] are what clients ask for ([`pattern`]: which
+//! commands an agent may run), [`reply`] what they are told; [`input`] and [`output`] are a worker's own streams; [`boot`] and [`pulse`] are
 //! what manager and wrapper tell each other.
 
 pub mod agent;
@@ -18,6 +18,7 @@ pub mod input;
 pub mod key;
 pub mod limits;
 pub mod output;
+pub mod pattern;
 pub mod problem;
 pub mod pulse;
 pub mod reached;
@@ -34,6 +35,7 @@ pub use id::{ModuleName, WorkerId};
 pub use input::Input;
 pub use key::Keys;
 pub use output::{Output, OutputKind, Source};
+pub use pattern::CommandPattern;
 pub use problem::{ErrorKind, Problem};
 pub use pulse::Pulse;
 pub use reached::{LimitName, Reached};

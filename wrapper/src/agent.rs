@@ -12,6 +12,7 @@ use tokio::net::unix::pipe;
 
 use worker_protocol::boot::BootAgent;
 
+use crate::fence::{self, Fence, Needs};
 use crate::terminal::{self, Terminal};
 
 /// What every program expects to find. Nothing of the wrapper's own environment is passed on.
@@ -53,12 +54,20 @@ pub struct StartError {
 ///
 /// # Errors
 /// When its program is missing or may not be executed, or its workspace may not be entered.
-pub fn start(agent: &BootAgent, arguments: &[String]) -> Result<(Agent, Pipes), StartError> {
+pub fn start(
+    agent: &BootAgent,
+    arguments: &[String],
+    fence: Option<&Fence>,
+) -> Result<(Agent, Pipes), StartError> {
+    let rules = fence.map(Fence::raw);
     let (mut command, program) = command(agent, arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // SAFETY: between fork and exec only two system calls are made, and nothing is allocated.
+    // SAFETY: between fork and exec only system calls are made, and nothing is allocated.
     unsafe {
-        command.pre_exec(enter_own_session);
+        command.pre_exec(move || {
+            enter_own_session()?;
+            rules.map_or(Ok(()), fence::enter)
+        });
     }
     let mut child =
         spawn(&mut command).map_err(|error| explain(program, &agent.workspace, &error))?;
@@ -78,7 +87,9 @@ pub fn start(agent: &BootAgent, arguments: &[String]) -> Result<(Agent, Pipes), 
 pub fn start_on_terminal(
     agent: &BootAgent,
     arguments: &[String],
+    fence: Option<&Fence>,
 ) -> Result<(Agent, Pipes, Terminal), StartError> {
+    let rules = fence.map(Fence::raw);
     let (mut command, program) = command(agent, arguments);
     let no_terminal =
         |error: io::Error| failed(program, format!("it got no terminal: {error}"), 126);
@@ -89,11 +100,12 @@ pub fn start_on_terminal(
     if !agent.env.contains_key("TERM") {
         command.env("TERM", terminal::NAME);
     }
-    // SAFETY: between fork and exec only three system calls are made, and nothing is allocated.
+    // SAFETY: between fork and exec only system calls are made, and nothing is allocated.
     unsafe {
-        command.pre_exec(|| {
+        command.pre_exec(move || {
             enter_own_session()?;
-            terminal::take_stdin()
+            terminal::take_stdin()?;
+            rules.map_or(Ok(()), fence::enter)
         });
     }
     let child = spawn(&mut command).map_err(|error| explain(program, &agent.workspace, &error))?;
@@ -153,6 +165,18 @@ impl Agent {
     /// Signals the agent's process group. A group that is gone is no error.
     pub fn signal(self, signal: Signal) {
         let _ = killpg(self.pid, signal);
+    }
+}
+
+/// What of the worker's files the agent has to execute, with these programs.
+#[must_use]
+pub fn needs(agent: &BootAgent, programs: Vec<String>) -> Needs {
+    let path = environment(agent).into_iter().rev().find(|(name, _)| name == "PATH");
+    Needs {
+        agent: agent.command.first().cloned().unwrap_or_default(),
+        programs,
+        path: path.map_or_else(|| DEFAULT_PATH.to_owned(), |(_, path)| path),
+        uid: agent.uid,
     }
 }
 

@@ -1,8 +1,10 @@
 //! PID 1 of a worker: takes prompts from Redis, drives the agent, and writes what the agent says.
 //!
-//! Reading order: [`boot`] is what the manager tells, [`kept`] what is known of earlier runs; [`bridge`] owns the state and decides;
-//! [`driver`] speaks the agent's protocol; [`agent`], [`terminal`] and [`reaper`] are its process,
-//! [`pipes`] what goes in and out, [`frame`] and [`mask`] its lines; [`downlink`] reads from Redis, [`uplink`] writes to it, by way of
+//! Reading order: [`boot`] is what the manager tells, [`kept`] what is known of earlier runs;
+//! [`bridge`] owns the state and decides; [`driver`] speaks the agent's protocol; [`policy`] judges
+//! the commands that the agent wants to run, [`hook`] asks about them; [`agent`], [`terminal`] and
+//! [`reaper`] are its process, [`fence`] what it may execute, [`pipes`] what goes in and out,
+//! [`frame`] and [`mask`] its lines; [`downlink`] reads from Redis, [`uplink`] writes to it, by way of
 //! [`connection`]; [`worker`] runs all of it.
 
 pub mod agent;
@@ -13,11 +15,15 @@ pub mod cgroup;
 pub mod connection;
 pub mod downlink;
 pub mod driver;
+pub mod fence;
 pub mod frame;
+mod gate;
+pub mod hook;
 pub mod kept;
 mod leftovers;
 pub mod mask;
 mod pipes;
+pub mod policy;
 #[cfg(test)]
 mod random;
 pub mod reaper;

@@ -1,12 +1,12 @@
 //! PID 1 of a worker.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use worker_protocol::boot::BOOT_PATH;
+use worker_protocol::boot::{BOOT_PATH, GATE_SOCKET};
 use worker_wrapper::kept::{FOLDER, Kept};
-use worker_wrapper::{boot, chain, log, worker};
+use worker_wrapper::{boot, chain, hook, log, worker};
 
 /// See `docs/decisions/0011-speed-of-the-wrapper.md`.
 #[cfg(target_env = "musl")]
@@ -15,6 +15,8 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 /// The boot document is missing or wrong: EX_CONFIG of sysexits.h.
 const CONFIG: u8 = 78;
+/// What Claude Code and Droid take for a refusal. Any other failure they may pass over.
+const REFUSED: u8 = 2;
 
 /// Ten years: longer than any worker lives.
 const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -27,6 +29,9 @@ fn main() -> ExitCode {
         match (argument.as_str(), arguments.next()) {
             ("--boot", Some(file)) => path = file.into(),
             ("--state", Some(folder)) => kept = Kept::at(folder),
+            ("hook", Some(event)) if event == "pretooluse" => {
+                return asked_by_hook(&arguments.next().unwrap_or(GATE_SOCKET.to_owned()));
+            }
             ("--version", None) => {
                 println!("worker-wrapper {}", env!("CARGO_PKG_VERSION"));
                 return ExitCode::SUCCESS;
@@ -34,7 +39,8 @@ fn main() -> ExitCode {
             _ => {
                 log(format_args!(
                     "use: worker-wrapper [--boot FILE] [--state FOLDER]; without FILE, stdin is \
-                     read; without FOLDER, what is to be kept is in {FOLDER}"
+                     read; without FOLDER, what is to be kept is in {FOLDER}; or: worker-wrapper \
+                     hook pretooluse [SOCKET]"
                 ));
                 return ExitCode::from(CONFIG);
             }
@@ -61,6 +67,19 @@ fn main() -> ExitCode {
         Err(problem) => {
             log(format_args!("{problem}"));
             ExitCode::from(CONFIG)
+        }
+    }
+}
+
+fn asked_by_hook(socket: &str) -> ExitCode {
+    match hook::ask(std::io::stdin().lock(), Path::new(socket)) {
+        Ok(answer) => {
+            println!("{answer}");
+            ExitCode::SUCCESS
+        }
+        Err(refusal) => {
+            eprintln!("{refusal}");
+            ExitCode::from(REFUSED)
         }
     }
 }

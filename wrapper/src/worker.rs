@@ -11,7 +11,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use worker_protocol::Boot;
-use worker_protocol::boot::{BootAgent, BootFile};
+use worker_protocol::boot::{BootAgent, BootFile, BootPolicy, Gate};
+use worker_protocol::create::Permissions;
 
 use crate::agent::{self, Agent, StartError};
 use crate::birth;
@@ -20,7 +21,9 @@ use crate::cgroup::{self, Shortage};
 use crate::connection::Redis;
 use crate::downlink::Downlink;
 use crate::driver::{self, Process, RunEnd, Start};
+use crate::fence::Fence;
 use crate::frame::Framer;
+use crate::gate::{self, Answers};
 use crate::kept::{Kept, Past};
 use crate::leftovers;
 use crate::mask::Masks;
@@ -32,6 +35,8 @@ use crate::uplink::{self, Uplink};
 /// Events that wait. The readers of the agent's pipes wait when it is full; each of theirs holds
 /// the lines of a read.
 const QUEUE: usize = 16;
+/// The program that hooks are.
+const OWN_PROGRAM: &str = "/proc/self/exe";
 /// Control and D, as a terminal knows it.
 const END_OF_INPUT: &[u8] = b"\x04";
 /// The pipes of a turn's process are closed by then: everybody who could hold them was killed.
@@ -80,6 +85,8 @@ async fn begin(boot: Boot, kept: Kept) -> Result<u8, String> {
     let (uplink, sender) = uplink::new(redis.clone(), &boot);
     tokio::spawn(pass_on_denial(sender.run(), events.clone()));
     tokio::spawn(reaper.run());
+    let hooks = open_gate(boot.policy.as_ref(), &events)?;
+    let fence = fence(&boot);
 
     let mut worker = Worker {
         uplink,
@@ -93,6 +100,8 @@ async fn begin(boot: Boot, kept: Kept) -> Result<u8, String> {
         terminal: None,
         stdin: None,
         kept,
+        hooks,
+        fence,
     };
     let started = match driver.process() {
         kind @ (Process::PerWorker | Process::OnTerminal) => {
@@ -103,6 +112,7 @@ async fn begin(boot: Boot, kept: Kept) -> Result<u8, String> {
     let input = boot.keys.input.clone();
     let age = birth::age(&boot.bounds, Timestamp::now());
     let mut bridge = Bridge::new(boot, driver, age, now());
+    bridge.fenced = worker.fence.is_some();
     if let Some(past) = past {
         bridge.go_on_after(past);
     }
@@ -131,6 +141,26 @@ fn write_files(files: &[BootFile]) -> Result<(), String> {
             .map_err(|error| format!("failed to write {} for the agent: {error}", file.path))?;
     }
     Ok(())
+}
+
+/// What a client may allow later on cannot be fenced off now.
+fn fence(boot: &Boot) -> Option<Fence> {
+    let policy = boot.policy.as_ref().filter(|policy| policy.permissions == Permissions::Auto)?;
+    let allowed = policy.allowed.iter().map(|pattern| pattern.name().to_owned());
+    let own = (policy.gate == Some(Gate::Hook)).then(|| OWN_PROGRAM.to_owned());
+    let programs = policy.programs.iter().cloned().chain(allowed).chain(own).collect();
+    Fence::around(&agent::needs(&boot.agent, programs))
+}
+
+/// Where an agent asks by a hook, it must be able to before it starts.
+fn open_gate(policy: Option<&BootPolicy>, events: &mpsc::Sender<Event>) -> Result<Answers, String> {
+    match policy {
+        Some(BootPolicy { gate: Some(Gate::Hook), socket, .. }) => {
+            gate::open(Path::new(socket), events.clone())
+                .map_err(|error| format!("failed to open the socket {socket} for hooks: {error}"))
+        }
+        _ => Ok(Answers::default()),
+    }
 }
 
 /// Signals and time.
@@ -194,6 +224,8 @@ struct Worker {
     terminal: Option<Terminal>,
     stdin: Option<mpsc::UnboundedSender<Vec<u8>>>,
     kept: Kept,
+    hooks: Answers,
+    fence: Option<Fence>,
 }
 
 impl Worker {
@@ -201,11 +233,12 @@ impl Worker {
     fn start(&mut self, kind: Process, arguments: &[String]) -> Result<(), StartError> {
         let (before, kills_before) = (self.before, cgroup::oom_kills());
         let (agent, pipes) = if kind == Process::OnTerminal {
-            let (agent, pipes, terminal) = agent::start_on_terminal(&self.spec, arguments)?;
+            let (agent, pipes, terminal) =
+                agent::start_on_terminal(&self.spec, arguments, self.fence.as_ref())?;
             self.terminal = Some(terminal);
             (agent, pipes)
         } else {
-            agent::start(&self.spec, arguments)?
+            agent::start(&self.spec, arguments, self.fence.as_ref())?
         };
         self.agent = Some(agent);
         let ended = self.ends.of(agent.pid);
@@ -251,7 +284,7 @@ impl Worker {
     fn start_run(&mut self, start: Start) {
         let (before, kills_before) = (self.before, cgroup::oom_kills());
         let events = self.events.clone();
-        let (agent, pipes) = match agent::start(&self.spec, &start.arguments) {
+        let (agent, pipes) = match agent::start(&self.spec, &start.arguments, self.fence.as_ref()) {
             Ok(started) => started,
             Err(error) => {
                 let (problem, code) = (error.to_string(), error.code);
@@ -382,6 +415,7 @@ impl Worker {
                         let _ = stdin.send(bytes);
                     }
                 }
+                Effect::AnswerHook { connection, verdict } => self.hooks.give(connection, verdict),
                 Effect::Resize { rows, cols } => {
                     if let Some(terminal) = &self.terminal {
                         terminal.resize(rows, cols);

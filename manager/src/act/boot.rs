@@ -2,8 +2,10 @@
 
 use serde_json::Value;
 use std::collections::BTreeMap;
-use worker_protocol::boot::{BootAgent, BootFile, Bounds};
-use worker_protocol::{Boot, Create, ErrorKind, Problem, Secret, WorkerId};
+use worker_protocol::boot::{BootAgent, BootFile, BootPolicy, Bounds, GATE_SOCKET, Gate};
+use worker_protocol::{
+    AgentProtocol, Boot, CommandPattern, Create, ErrorKind, Problem, Secret, WorkerId,
+};
 
 use super::Hands;
 use crate::image::AgentTemplate;
@@ -24,7 +26,8 @@ pub(super) fn boot(
     agent: &AgentTemplate,
     open: OpenWorker,
 ) -> Result<Vec<u8>, Problem> {
-    let files = files(spec, agent);
+    let mut files = files(spec, agent);
+    let policy = policy(hands, spec, agent, &mut files);
     let (own, usual) = (&spec.limits, &hands.settings.limits);
     let operators = operators_environment(hands, agent).into_keys();
     let boot = Boot {
@@ -34,6 +37,7 @@ pub(super) fn boot(
         agent: boot_agent(hands, spec, agent),
         life: spec.life,
         files,
+        policy,
         bounds: Bounds {
             output_entries: hands.settings.output_entries,
             spool_bytes: hands.settings.spool_bytes,
@@ -63,6 +67,28 @@ fn files(spec: &Create, agent: &AgentTemplate) -> Vec<BootFile> {
         Some(BootFile { path: path.to_owned(), text: text? })
     };
     texts.into_iter().filter_map(file).collect()
+}
+
+/// What holds the agent to its commands, with the vendor's own files for that.
+fn policy(
+    hands: &Hands,
+    spec: &Create,
+    agent: &AgentTemplate,
+    files: &mut Vec<BootFile>,
+) -> Option<BootPolicy> {
+    if spec.allowed_commands.is_empty() {
+        return None;
+    }
+    let vendors = hands.catalogue.policy_files(agent);
+    files.extend(vendors.into_iter().map(|(path, text)| BootFile { path, text }));
+    let by_protocol = spec.protocol == Some(AgentProtocol::Acp);
+    Some(BootPolicy {
+        allowed: spec.allowed_commands.clone(),
+        permissions: spec.permissions,
+        gate: agent.head.policy.gate.or(by_protocol.then_some(Gate::Protocol)),
+        programs: hands.catalogue.policy_programs(agent, &spec.modules, &spec.allowed_commands),
+        socket: GATE_SOCKET.to_owned(),
+    })
 }
 
 fn boot_agent(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> BootAgent {
@@ -95,6 +121,10 @@ fn environment(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> BTreeMap<
     }
     env.extend(operators_environment(hands, agent));
     env.extend(spec.env.clone());
+    if !spec.allowed_commands.is_empty() {
+        let held = agent.head.policy.env.iter();
+        env.extend(held.map(|(name, value)| (name.clone(), Secret::new(value.clone()))));
+    }
     env
 }
 
@@ -110,7 +140,7 @@ pub(super) fn operators_environment(
 
 /// What an agent is told about the commands it may run, in the part of its prompt that it cannot
 /// argue with.
-fn rigid_text(allowed: &[String]) -> Option<String> {
+fn rigid_text(allowed: &[CommandPattern]) -> Option<String> {
     if allowed.is_empty() {
         return None;
     }
@@ -130,7 +160,8 @@ mod tests {
     #[test]
     fn the_allowed_commands_are_told_one_by_one() {
         assert_eq!(rigid_text(&[]), None);
-        let text = rigid_text(&["git *".to_owned(), "ls".to_owned()]).unwrap();
+        let allowed = ["git *", "ls"].map(|text| CommandPattern::parse(text).unwrap());
+        let text = rigid_text(&allowed).unwrap();
         assert!(text.contains("\n- git *\n- ls\n"), "{text}");
     }
 }

@@ -60,7 +60,7 @@ pub(super) struct Layers<'a> {
 }
 
 impl<'a> Layers<'a> {
-    fn all(&self) -> impl Iterator<Item = &'a Module> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &'a Module> {
         self.foundation.iter().chain(&self.modules).copied()
     }
 }

@@ -37,6 +37,7 @@ impl Catalogue {
                 stages: agent.head.stages.iter().chain(&agent.head.builder).collect(),
                 files: &agent.head.files,
             })?;
+            self.check_policy(agent)?;
         }
         for stage in self.stages.values() {
             self.check_needs(&Needs {

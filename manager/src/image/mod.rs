@@ -4,7 +4,8 @@
 //! Reading order: [`template`] is one file, `source` is where files come from, `helpers` is what
 //! their text can call; [`load`] makes [`catalogue`] of all of them, checked; `frame` puts the
 //! pieces of one image together; [`spec`] is what one worker needs, and comes to a Dockerfile, a
-//! build context and a hash. `wish` is how people name it. [`collect`] judges which of the images
+//! build context and a hash. `wish` is how people name it, `policy` what
+//! holds an agent to its commands. [`collect`] judges which of the images
 //! that were built go again, [`layers`] tells what they have in common.
 
 pub mod catalogue;
@@ -15,6 +16,7 @@ mod frame;
 mod helpers;
 pub mod layers;
 pub mod load;
+mod policy;
 mod source;
 pub mod spec;
 pub mod template;

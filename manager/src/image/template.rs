@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use worker_protocol::AgentProtocol;
+use worker_protocol::boot::Gate;
 
 use crate::engine::{CompanionPlan, Confinement};
 
@@ -34,6 +35,9 @@ pub struct ModuleHead {
     /// What it adds to the agent's environment.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// What a command starts by itself, and cannot do without: files and folders.
+    #[serde(default)]
+    pub helpers: BTreeMap<String, Vec<String>>,
     /// What is to run beside the agent.
     #[serde(default)]
     pub companion: Option<Companion>,
@@ -143,9 +147,30 @@ pub struct AgentHead {
     /// What its environment always holds.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// How it is held to a worker's `allowed_commands`.
+    #[serde(default)]
+    pub policy: AgentPolicy,
     /// Digests of what it downloads.
     #[serde(default)]
     pub sha512: BTreeMap<String, String>,
+}
+
+/// How an agent is held to the commands that a worker allows. Nothing of it is in the image.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentPolicy {
+    /// How its tools come before the wrapper; none: they do not.
+    #[serde(default)]
+    pub gate: Option<Gate>,
+    /// Files and folders that it has to execute besides its own program.
+    #[serde(default)]
+    pub programs: Vec<String>,
+    /// Files that root writes before it starts: a path, and a name in the folder `files`.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
+    /// What its environment holds in place of what it otherwise does.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
 }
 
 /// Why a file is no template.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use worker_protocol::{Input, Output, Problem};
 
 use crate::cgroup::Shortage;
-use crate::driver::{RunEnd, Start};
+use crate::driver::{Question, RunEnd, Start, Verdict};
 use crate::frame::Line;
 use crate::kept::Past;
 use crate::reaper::Ended;
@@ -45,6 +45,18 @@ pub enum Event {
         delivery: Delivery,
         /// What it says, or what is wrong with it.
         input: Result<Input, Problem>,
+    },
+    /// A hook of the agent's asks at the socket.
+    HookAsked {
+        /// The connection's number.
+        connection: u64,
+        /// What it asks.
+        question: Question,
+    },
+    /// A hook's connection is at its end.
+    HookGone {
+        /// The connection's number.
+        connection: u64,
     },
     /// Somebody asks the worker to end.
     AskedToStop,
@@ -100,6 +112,13 @@ pub enum Effect {
     },
     /// Write to the agent's stdin.
     Write(Vec<u8>),
+    /// Answer a hook.
+    AnswerHook {
+        /// The connection's number.
+        connection: u64,
+        /// The answer.
+        verdict: Verdict,
+    },
     /// Close the agent's stdin.
     CloseStdin,
     /// Signal the agent's process group.

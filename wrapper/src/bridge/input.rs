@@ -65,9 +65,8 @@ impl Bridge {
                      {PROMPT_BYTES_KEPT} bytes of them; send it again later"
                 ));
             }
-            Input::Answer { .. } => {
-                let text = "nothing waits for an answer: this worker decides on permissions itself";
-                return Err(text.to_owned());
+            Input::Answer { permission_id, decision, message } => {
+                return self.answered(&permission_id, decision, message, now);
             }
         }
         Ok(())

@@ -7,15 +7,16 @@
 //! signals, time ─┘                       └─► the end
 //! ```
 //! `input` takes what clients send, `turns` runs prompts one at a time, `run` is
-//! an agent's process that lives for one of them, `past` what is known of earlier runs, `limits`
-//! holds time and cost, `shortage` tells of memory and processes, `ending` brings agent
-//! and worker to their end.
+//! an agent's process that lives for one of them, `past` what is known of earlier runs,
+//! `permission` decides what the agent may, `limits` holds time and cost, `shortage` tells of memory
+//! and processes, `ending` brings agent and worker to their end.
 
 mod ending;
 mod event;
 mod input;
 mod limits;
 mod past;
+mod permission;
 mod run;
 mod shortage;
 mod state;
@@ -26,4 +27,5 @@ mod transcript;
 
 pub(crate) use ending::LAST_WORDS_IN_HASTE;
 pub use event::{Delivery, Effect, Event, Now};
+pub use permission::Asker;
 pub use state::Bridge;

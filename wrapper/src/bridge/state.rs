@@ -11,11 +11,13 @@ use super::ending::{Ending, Stderr, Why};
 use super::event::{Effect, Event, Now};
 use super::limits::Limits;
 use super::past::Notes;
+use super::permission::{Asker, Questions};
 use super::run::Run;
 use super::shortage::Shortages;
 use super::turns::{Prompt, Turn};
 use crate::driver::{Driver, Told, printed};
 use crate::frame::Line;
+use crate::policy::Policy;
 
 /// An agent that is not ready by then gets its prompts all the same.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -30,6 +32,11 @@ pub struct Bridge {
     pub(super) ready: bool,
     pub(super) queue: VecDeque<Prompt>,
     pub(super) turn: Option<Turn>,
+    /// None: the agent may run everything.
+    pub(super) policy: Option<Policy>,
+    pub(super) questions: Questions,
+    /// Whether the kernel holds the agent to the policy.
+    pub(crate) fenced: bool,
     /// Sizes of the writes that the agent's stdin has not taken.
     pub(super) unwritten: VecDeque<usize>,
     /// Of an agent whose process lives for a turn.
@@ -49,6 +56,7 @@ impl Bridge {
     /// A bridge to an agent that was just started, in a worker of this age.
     #[must_use]
     pub fn new(boot: Boot, driver: Box<dyn Driver + Send>, age: Duration, now: Now) -> Self {
+        let policy = boot.policy.as_ref().map(|policy| Policy::new(policy.allowed.clone()));
         Self {
             boot,
             driver,
@@ -57,6 +65,9 @@ impl Bridge {
             ready: false,
             queue: VecDeque::new(),
             turn: None,
+            policy,
+            questions: Questions::default(),
+            fenced: false,
             unwritten: VecDeque::new(),
             run: Run::default(),
             ending: Ending::default(),
@@ -96,6 +107,10 @@ impl Bridge {
             Event::Written => self.written(now),
             Event::StdinClosed => self.stdin_closed(now),
             Event::Input { id, delivery, input } => self.input(id, delivery, input, now),
+            Event::HookAsked { connection, question } => {
+                self.asked(Asker::Hook(connection), question, now);
+            }
+            Event::HookGone { connection } => self.hook_gone(connection, now),
             Event::AskedToStop => self.stop(Why::Wanted, now),
             Event::AgentEnded { ended, oom_killed } => self.agent_ended(ended, oom_killed, now),
             Event::RunEnded(end) => self.run_ended(end, now),
@@ -166,6 +181,7 @@ impl Bridge {
                 Told::Interrupt => self.effects.push(Effect::Signal(Signal::SIGINT)),
                 Told::Resize { rows, cols } => self.effects.push(Effect::Resize { rows, cols }),
                 Told::Start(start) => self.start_run(start),
+                Told::Asked(question) => self.asked(Asker::Agent, question, now),
                 Told::Woke => self.woke(now),
                 Told::TurnEnded(end) => self.turn_ended(end, now),
             }
@@ -177,11 +193,14 @@ impl Bridge {
         let agent = &self.boot.agent;
         let version = agent.version.clone().unwrap_or_default();
         let content = format!("{} {version}", agent.agent_type);
-        let data = serde_json::json!({
+        let mut data = serde_json::json!({
             "agent": agent.agent_type.as_str(),
             "version": agent.version,
             "protocol": agent.protocol.as_str(),
         });
+        if let (Some(enforced), Some(data)) = (self.enforced(), data.as_object_mut()) {
+            data.insert("enforced".to_owned(), enforced.into());
+        }
         let mut output =
             Output::new(OutputKind::Ready, Source::Wrapper, content.trim_end()).with_data(data);
         output.raw = raw;

@@ -6,13 +6,15 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use worker_protocol::boot::{BootAgent, BootKeys, Bounds, RedisAccess};
-use worker_protocol::create::Life;
-use worker_protocol::{AgentProtocol, AgentType, Boot, Input, Output, Secret, WorkerId};
+use worker_protocol::boot::{BootAgent, BootKeys, BootPolicy, Bounds, Gate, RedisAccess};
+use worker_protocol::create::{Life, Permissions};
+use worker_protocol::{
+    AgentProtocol, AgentType, Boot, CommandPattern, Input, Output, Secret, WorkerId,
+};
 
 use super::{Bridge, Delivery, Effect, Event, Now};
 use crate::cgroup::Shortage;
-use crate::driver::{RunEnd, Start};
+use crate::driver::{Question, RunEnd, Start};
 use crate::frame::Line;
 use crate::kept::Past;
 use crate::reaper::Ended;
@@ -154,6 +156,17 @@ impl Scene {
                 Event::Said(vec![whole(&claude(verb, rest).to_string())])
             }
             "written" => Event::Written,
+            "asks" => Event::Said(vec![whole(&question(rest).to_string())]),
+            "hook" => {
+                let (tool, input) = ("Bash".to_owned(), json!({"command": text}));
+                let question = Question { tool, input, ..Question::default() };
+                Event::HookAsked { connection: id.parse().unwrap(), question }
+            }
+            "reads" => {
+                let question = Question { tool: "Read".to_owned(), ..Question::default() };
+                Event::HookAsked { connection: id.parse().unwrap(), question }
+            }
+            "hung-up" => Event::HookGone { connection: id.parse().unwrap() },
             "deaf" => Event::StdinClosed,
             "closed" => Event::PipesClosed,
             "exited" => self.ended(Ended::Exited(rest.parse().unwrap())),
@@ -222,6 +235,7 @@ fn boot(worker: &str) -> Boot {
         operators: BTreeSet::new(),
         life: if worker.contains("headless") { Life::Headless } else { Life::Interactive },
         files: Vec::new(),
+        policy: policy(worker),
         bounds: bounds(worker),
     }
 }
@@ -239,6 +253,28 @@ fn bounds(worker: &str) -> Bounds {
         max_cost_usd: limit("cost"),
         ..Bounds::default()
     }
+}
+
+/// `strict` workers may run git alone; of one that is `asking`, a client may allow more.
+fn policy(worker: &str) -> Option<BootPolicy> {
+    let permissions = match worker.split_once(' ') {
+        Some((_, "strict")) => Permissions::Auto,
+        Some((_, "asking")) => Permissions::Ask,
+        _ => return None,
+    };
+    Some(BootPolicy {
+        allowed: vec![CommandPattern::parse("git").unwrap()],
+        permissions,
+        gate: Some(Gate::Hook),
+        programs: Vec::new(),
+        socket: "gate".into(),
+    })
+}
+
+/// Claude Code's own question.
+fn question(command: &str) -> Value {
+    json!({"type": "control_request", "request_id": "q1", "request":
+        {"subtype": "can_use_tool", "tool_name": "Bash", "input": {"command": command}}})
 }
 
 /// What Claude Code would say, in short.
@@ -286,6 +322,7 @@ fn shown(effect: &Effect) -> String {
         }
         Effect::Resize { rows, cols } => format!("resize to {cols} × {rows}"),
         Effect::Write(bytes) => format!("write {}", shown_bytes(bytes)),
+        Effect::AnswerHook { connection, verdict } => format!("answer {connection}: {verdict:?}"),
         Effect::CloseStdin => "close stdin".to_owned(),
         Effect::Signal(signal) => format!("{signal} to the group"),
         Effect::EndCommands { .. } => "end the turn's commands".to_owned(),
@@ -308,7 +345,7 @@ fn shown_bytes(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let Ok(frame) = serde_json::from_str::<Value>(&text) else { return format!("{text:?}") };
     let word = |pointer: &str| frame.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-    ["/request/subtype", "/message/content", "/method"]
+    ["/request/subtype", "/response/response/behavior", "/message/content", "/method"]
         .into_iter()
         .find_map(word)
         .unwrap_or_default()

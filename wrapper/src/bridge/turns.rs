@@ -82,6 +82,9 @@ impl Bridge {
     }
 
     pub(super) fn turn_ended(&mut self, end: TurnEnd, now: Now) {
+        if !end.background {
+            self.close_questions("its turn has ended", now);
+        }
         let TurnEnd { mut outcome, text, mut data, raw, session_id, cost_usd_total, background } =
             end;
         // The end of work in the background is not that of a prompt's turn that runs meanwhile.
@@ -119,6 +122,10 @@ impl Bridge {
         self.beat(now);
     }
 
+    pub(super) fn turn_is_ending(&self) -> bool {
+        self.turn.as_ref().is_some_and(|turn| turn.stopping.is_some())
+    }
+
     /// Ends the turn that runs; the agent stays.
     pub(super) fn interrupt(&mut self, now: Now) {
         self.tell_turn_to_end(Outcome::Interrupted, None, now);
@@ -141,6 +148,7 @@ impl Bridge {
         let mut told = Vec::new();
         self.driver.interrupt(&mut told);
         self.carry_out(told, now);
+        self.close_questions("the turn is being ended", now);
     }
 
     /// A turn that takes too long is ended, and one that does not end is pressed.

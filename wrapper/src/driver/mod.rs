@@ -55,10 +55,38 @@ pub enum Told {
     },
     /// Start a process for this turn.
     Start(Start),
+    /// The agent asks whether it may, and waits for [`Driver::answer`].
+    Asked(Question),
     /// The agent began to work without a prompt.
     Woke,
     /// A turn ended.
     TurnEnded(TurnEnd),
+}
+
+/// A tool that the agent wants to use.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Question {
+    /// By what the driver knows it again.
+    pub id: String,
+    /// The tool's name.
+    pub tool: String,
+    /// What it is to be given.
+    pub input: Value,
+    /// The agent's id of the call, where it tells.
+    pub call: Option<String>,
+    /// The agent's name for its session.
+    pub session_id: Option<String>,
+    /// The agent's own line.
+    pub raw: Option<String>,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may.
+    Allow,
+    /// It may not, and why: the agent is told where its protocol has a place for it.
+    Deny(String),
 }
 
 /// A process for one turn.
@@ -169,6 +197,9 @@ pub trait Driver {
 
     /// Ends the running turn; the agent stays.
     fn interrupt(&mut self, told: &mut Vec<Told>);
+
+    /// The answer to a [`Question`] that this driver has told of.
+    fn answer(&mut self, _id: &str, _verdict: &Verdict, _told: &mut Vec<Told>) {}
 
     /// Bytes for a program's stdin.
     ///

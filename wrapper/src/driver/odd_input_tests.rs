@@ -129,5 +129,5 @@ fn acp_passes_on_whatever_it_does_not_expect() {
 
 #[test]
 fn claude_passes_on_whatever_it_does_not_expect() {
-    nothing_is_lost("claude", || Box::new(Claude::new(&agent(AgentProtocol::Claude))));
+    nothing_is_lost("claude", || Box::new(Claude::new(&agent(AgentProtocol::Claude), None)));
 }

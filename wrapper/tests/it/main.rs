@@ -10,6 +10,7 @@ mod endings;
 mod leftovers;
 mod limits;
 mod odd;
+mod policy;
 mod proxy;
 mod pty;
 mod redis_away;

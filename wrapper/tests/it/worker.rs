@@ -55,6 +55,7 @@ pub(crate) fn boot(redis: &Redis, script: &str) -> Boot {
         },
         life: Life::Interactive,
         files: Vec::new(),
+        policy: None,
         bounds: Bounds::default(),
         operators: BTreeSet::new(),
     }

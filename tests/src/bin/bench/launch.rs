@@ -151,6 +151,7 @@ fn boot(it: &Installation, worker: &Worker<'_>, id: WorkerId) -> Vec<u8> {
         },
         life: Life::Interactive,
         files: Vec::new(),
+        policy: None,
         bounds: Bounds::default(),
         operators: BTreeSet::new(),
     };

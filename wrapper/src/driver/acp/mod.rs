@@ -29,7 +29,7 @@ use worker_protocol::boot::BootAgent;
 use worker_protocol::output::Outcome;
 use worker_protocol::{Output, OutputKind, Source};
 
-use super::{Driver, Told, TurnEnd, TurnsEnd, printed};
+use super::{Driver, Question, Told, TurnEnd, TurnsEnd, Verdict, printed};
 use crate::frame::Line;
 use crate::kept::Past;
 use message::{text, written};
@@ -55,6 +55,8 @@ pub struct Acp {
     joined: Option<update::Joined>,
     /// Tool calls of this turn that have no result yet.
     calls: BTreeMap<String, tool::Call>,
+    /// Requests for permission that have no answer yet: the request's id, and what it may be.
+    asked: BTreeMap<String, (Value, Vec<Value>)>,
     /// What the worker has cost in all, in US dollars, where the agent tells.
     cost: Option<f64>,
     /// Of it, what the agent does not count, since it was in a session that was lost.
@@ -79,6 +81,7 @@ impl Acp {
             turn: None,
             joined: None,
             calls: BTreeMap::new(),
+            asked: BTreeMap::new(),
             cost: None,
             cost_before: 0.0,
         }
@@ -177,6 +180,10 @@ impl Driver for Acp {
         turn.cancelled = true;
         told.push(written(&json!({"jsonrpc": "2.0", "method": "session/cancel",
             "params": {"sessionId": self.session}})));
+    }
+
+    fn answer(&mut self, id: &str, verdict: &Verdict, told: &mut Vec<Told>) {
+        self.permit(id, verdict, told);
     }
 
     fn stdin(&mut self, _text: &str, _told: &mut Vec<Told>) -> Result<(), &'static str> {

@@ -8,7 +8,7 @@ use worker_protocol::output::Outcome;
 use worker_protocol::{AgentProtocol, AgentType, Output, OutputKind};
 
 use super::Acp;
-use crate::driver::{Driver, Told, TurnEnd};
+use crate::driver::{Driver, Question, Told, TurnEnd, Verdict};
 use crate::frame::Line;
 use crate::kept::Past;
 
@@ -88,6 +88,7 @@ fn word(told: &Told) -> Option<String> {
         Told::Say(output) => output.kind.as_str().to_owned(),
         Told::Write(_) | Told::Resize { .. } | Told::Start(_) => return None,
         Told::Interrupt => "SIGINT".to_owned(),
+        Told::Asked(_) => "asked".to_owned(),
         Told::Woke => "woke".to_owned(),
         Told::TurnEnded(end) => format!("{}.", end.outcome.as_str()),
     })
@@ -236,7 +237,7 @@ fn a_text_without_end_becomes_several_entries() {
 }
 
 #[test]
-fn a_permission_is_given_and_told_but_not_in_a_turn_that_is_being_cancelled() {
+fn a_question_is_answered_with_the_narrowest_option_but_in_a_turn_that_is_being_cancelled() {
     let mut driver = ready();
     driver.prompt("x", &mut Vec::new());
     let ask = json!({"jsonrpc": "2.0", "id": "q", "method": "session/request_permission", "params": {
@@ -244,17 +245,24 @@ fn a_permission_is_given_and_told_but_not_in_a_turn_that_is_being_cancelled() {
         "toolCall": {"toolCallId": "t", "kind": "execute", "title": "rm", "rawInput": {"command": "rm x"}},
         "options": [{"optionId": "a", "kind": "allow_always"}, {"optionId": "o", "kind": "allow_once"},
                     {"optionId": "r", "kind": "reject_once"}]}});
-    let told = hear(&mut driver, &ask);
-    let permission = said(&told, OutputKind::Permission)[0];
-    assert_eq!(permission.content, "execute rm x: allowed");
-    assert_eq!(permission.data.as_ref().unwrap()["decision"], "allow");
-    assert_eq!(written(&told)[0]["result"]["outcome"]["optionId"], "o");
-    assert_eq!(written(&told)[0]["id"], "q");
-
+    let answered = |driver: &mut Acp, verdict: &Verdict| {
+        let told = hear(driver, &ask);
+        let [Told::Asked(Question { id, tool, input, .. })] = &told[..] else { panic!("{told:?}") };
+        assert_eq!((tool.as_str(), &input["command"]), ("execute", &json!("rm x")));
+        let mut told = Vec::new();
+        driver.answer(id, verdict, &mut told);
+        driver.answer(id, verdict, &mut told);
+        let [answer] = &written(&told)[..] else { panic!("{told:?}") };
+        assert_eq!(answer["id"], "q");
+        answer["result"]["outcome"].clone()
+    };
+    let no = Verdict::Deny("no".into());
+    assert_eq!(answered(&mut driver, &Verdict::Allow)["optionId"], "o");
+    assert_eq!(answered(&mut driver, &no)["optionId"], "r");
     driver.interrupt(&mut Vec::new());
-    let told = hear(&mut driver, &ask);
-    assert_eq!(said(&told, OutputKind::Permission)[0].data.as_ref().unwrap()["decision"], "deny");
-    assert_eq!(written(&told)[0]["result"]["outcome"], json!({"outcome": "cancelled"}));
+    for verdict in [&Verdict::Allow, &no] {
+        assert_eq!(answered(&mut driver, verdict), json!({"outcome": "cancelled"}));
+    }
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use worker_protocol::OutputKind;
 use worker_protocol::output::Outcome;
 
 use super::message::{error, text, written};
-use super::{Acp, Told, TurnEnd};
+use super::tool::CALLS_KEPT;
+use super::{Acp, Question, Told, TurnEnd, Verdict};
 
 /// A prompt that was given and not answered.
 pub(super) struct Turn {
@@ -71,8 +71,7 @@ impl Acp {
         told.push(Told::TurnEnded(end));
     }
 
-    /// The agent asks whether it may. The worker is the fence, so it may; a turn that is being
-    /// cancelled has to get `cancelled`.
+    /// The agent asks whether it may.
     pub(super) fn permission(
         &mut self,
         id: &Value,
@@ -83,29 +82,42 @@ impl Acp {
         self.end_text(told);
         let params = request.get("params").cloned().unwrap_or_default();
         let call = params.get("toolCall").cloned().unwrap_or_default();
+        let known = self.calls.get(text(&call, "toolCallId")).cloned();
+        let shown = known.unwrap_or_default().with(&call);
+        let question = Question {
+            id: id.to_string(),
+            tool: shown.tool().to_owned(),
+            input: shown.input.clone(),
+            call: Some(text(&call, "toolCallId").to_owned()),
+            session_id: self.session.clone(),
+            raw: Some(raw),
+        };
+        while self.asked.len() >= CALLS_KEPT {
+            self.asked.pop_first();
+        }
+        let options = params.get("options").and_then(Value::as_array).cloned();
+        self.asked.insert(question.id.clone(), (id.clone(), options.unwrap_or_default()));
+        told.push(Told::Asked(question));
+    }
+
+    /// Answers with the narrowest option there is: this once, before always. A turn that is being
+    /// cancelled has to get `cancelled`.
+    pub(super) fn permit(&mut self, id: &str, verdict: &Verdict, told: &mut Vec<Told>) {
+        let Some((id, options)) = self.asked.remove(id) else { return };
         let cancelled = self.turn.as_ref().is_some_and(|turn| turn.cancelled);
-        let chosen = if cancelled { None } else { allowing(&params) };
-        let (decision, word) =
-            if chosen.is_some() { ("allow", "allowed") } else { ("deny", "denied") };
+        let kinds = match verdict {
+            _ if cancelled => [""; 2],
+            Verdict::Allow => ["allow_once", "allow_always"],
+            Verdict::Deny(_) => ["reject_once", "reject_always"],
+        };
+        let of = |kind: &str| options.iter().find(|option| text(option, "kind") == kind);
+        let chosen = kinds.into_iter().find_map(of).and_then(|option| option.get("optionId"));
         let outcome = match chosen {
             Some(option) => json!({"outcome": "selected", "optionId": option}),
             None => json!({"outcome": "cancelled"}),
         };
-        let known = self.calls.get(text(&call, "toolCallId")).cloned();
-        let shown = known.unwrap_or_default().with(&call);
-        let data = json!({"tool": shown.tool(), "input": shown.input, "decision": decision,
-            "id": text(&call, "toolCallId")});
-        let content = format!("{}: {word}", shown.shown());
-        self.say(OutputKind::Permission, content, Some(data), Some(raw), told);
         told.push(written(&json!({"jsonrpc": "2.0", "id": id, "result": {"outcome": outcome}})));
     }
-}
-
-/// The narrowest answer that lets the agent go on: this once, before always.
-fn allowing(params: &Value) -> Option<Value> {
-    let options = params.get("options").and_then(Value::as_array)?;
-    let of = |kind: &str| options.iter().find(|option| text(option, "kind") == kind);
-    of("allow_once").or_else(|| of("allow_always"))?.get("optionId").cloned()
 }
 
 fn outcome(stop_reason: &str) -> Outcome {

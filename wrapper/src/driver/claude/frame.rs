@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use worker_protocol::{Output, OutputKind};
 
-use super::said;
+use super::{Question, said};
 
 /// Characters of a tool's input that are shown to people; all of it is in `data`.
 const SHOWN: usize = 200;
@@ -87,11 +87,16 @@ pub(super) fn note_parent(frame: &Value, output: &mut Output) {
     }
 }
 
-/// A tool that the agent asked about, and may not use.
-pub(super) fn denied(request: &Value) -> Output {
-    let tool = text(request, "tool_name");
-    let data = json!({"tool": tool, "input": request.get("input"), "decision": "deny"});
-    said(OutputKind::Permission, format!("{tool}: denied")).with_data(data)
+/// A tool that the agent asks about.
+pub(super) fn question(id: &Value, request: &Value) -> Question {
+    let call = request.get("tool_use_id").and_then(Value::as_str).map(str::to_owned);
+    Question {
+        id: id.to_string(),
+        tool: text(request, "tool_name").to_owned(),
+        input: request.get("input").cloned().unwrap_or_default(),
+        call,
+        ..Question::default()
+    }
 }
 
 /// A frame that has no entry of its own: its name, and `raw` holds the rest.

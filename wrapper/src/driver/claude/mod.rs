@@ -17,7 +17,7 @@ use worker_protocol::boot::BootAgent;
 use worker_protocol::output::Outcome;
 use worker_protocol::{Output, OutputKind, Source};
 
-use super::{Driver, Told, TurnEnd, TurnsEnd, printed};
+use super::{Driver, Question, Told, TurnEnd, TurnsEnd, Verdict, printed};
 use crate::frame::Line;
 use crate::kept::Past;
 
@@ -43,6 +43,8 @@ pub struct Claude {
     tools: BTreeMap<String, String>,
     /// Work in the background that will report with a turn of its own.
     tasks: BTreeSet<String>,
+    /// Questions that have no answer yet: the request's id, and the tool's input.
+    asked: BTreeMap<String, (Value, Value)>,
     cost: result::Cost,
     usage: usage::Usage,
 }
@@ -59,6 +61,7 @@ impl Claude {
             awake: false,
             tools: BTreeMap::new(),
             tasks: BTreeSet::new(),
+            asked: BTreeMap::new(),
             cost: result::Cost::default(),
             usage: usage::Usage::default(),
         }
@@ -165,23 +168,26 @@ impl Claude {
         }
     }
 
-    /// The agent asks its host. Nobody is there to say yes, and no answer would hang the turn.
+    /// The agent asks its host. What is no question of permission has no answer here; none at all
+    /// would hang the turn.
     fn asked(&mut self, frame: &Value, raw: String, told: &mut Vec<Told>) {
         let id = frame.get("request_id").cloned().unwrap_or_default();
         let request = frame.get("request").cloned().unwrap_or_default();
         let subtype = request.get("subtype").and_then(Value::as_str).unwrap_or_default();
-        let answer = if subtype == "can_use_tool" {
-            let message = "the policy of this worker does not allow it";
-            json!({"subtype": "success", "request_id": id,
-                   "response": {"behavior": "deny", "message": message}})
-        } else {
-            let error = format!("the host has no answer to {subtype}");
-            json!({"subtype": "error", "request_id": id, "error": error})
-        };
-        let mut output =
-            if subtype == "can_use_tool" { frame::denied(&request) } else { frame::unnamed(frame) };
+        if subtype == "can_use_tool" {
+            let mut question = frame::question(&id, &request);
+            question.raw = Some(raw);
+            while self.asked.len() >= TOOLS_KEPT {
+                self.asked.pop_first();
+            }
+            self.asked.insert(question.id.clone(), (id, question.input.clone()));
+            return told.push(Told::Asked(question));
+        }
+        let mut output = frame::unnamed(frame);
         output.raw = Some(raw);
         told.push(Told::Say(output));
+        let error = format!("the host has no answer to {subtype}");
+        let answer = json!({"subtype": "error", "request_id": id, "error": error});
         told.push(written(&json!({"type": "control_response", "response": answer})));
     }
 }
@@ -235,6 +241,16 @@ impl Driver for Claude {
             "request_id": format!("wrapper-{}", self.requests),
             "request": {"subtype": "interrupt"},
         })));
+    }
+
+    fn answer(&mut self, id: &str, verdict: &Verdict, told: &mut Vec<Told>) {
+        let Some((id, input)) = self.asked.remove(id) else { return };
+        let response = match verdict {
+            Verdict::Allow => json!({"behavior": "allow", "updatedInput": input}),
+            Verdict::Deny(why) => json!({"behavior": "deny", "message": why}),
+        };
+        let answer = json!({"subtype": "success", "request_id": id, "response": response});
+        told.push(written(&json!({"type": "control_response", "response": answer})));
     }
 
     fn stdin(&mut self, _text: &str, _told: &mut Vec<Told>) -> Result<(), &'static str> {

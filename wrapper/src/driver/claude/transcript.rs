@@ -8,7 +8,7 @@ use worker_protocol::output::Outcome;
 use worker_protocol::{AgentProtocol, AgentType, OutputKind};
 
 use super::{Claude, INITIALIZE};
-use crate::driver::{Driver, Told};
+use crate::driver::{Driver, Told, Verdict};
 use crate::frame::Line;
 
 fn claude() -> Claude {
@@ -59,6 +59,7 @@ fn word(told: &Told) -> Option<String> {
         Told::Say(output) => output.kind.as_str().to_owned(),
         Told::Write(_) => return None,
         Told::Interrupt => "SIGINT".to_owned(),
+        Told::Asked(_) => "asked".to_owned(),
         Told::Woke => "woke".to_owned(),
         Told::Resize { .. } => return None,
         Told::Start(start) => format!("start {:?}", start.arguments),
@@ -203,16 +204,26 @@ fn what_is_no_frame_is_a_line() {
 }
 
 #[test]
-fn a_permission_request_is_denied_and_told() {
+fn a_permission_request_is_a_question_and_gets_one_answer() {
     let mut driver = claude();
     let mut told = Vec::new();
     let text = r#"{"type":"control_request","request_id":"q1","request":{"subtype":"can_use_tool","tool_name":"Bash","input":{"command":"rm"}}}"#;
     driver.line(Line { text: text.to_owned(), full_bytes: text.len(), cut: false }, &mut told);
-    let [Told::Say(output), Told::Write(bytes)] = &told[..] else { panic!("{told:?}") };
-    assert_eq!(output.kind, OutputKind::Permission);
-    let answer: Value = serde_json::from_slice(bytes).unwrap();
-    assert_eq!(answer["response"]["request_id"], "q1");
-    assert_eq!(answer["response"]["response"]["behavior"], "deny");
+    let [Told::Asked(question)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((question.tool.as_str(), &question.input["command"]), ("Bash", &Value::from("rm")));
+    for (verdict, right) in [(Verdict::Deny("no".into()), "deny"), (Verdict::Allow, "allow")] {
+        driver.line(
+            Line { text: text.to_owned(), full_bytes: text.len(), cut: false },
+            &mut Vec::new(),
+        );
+        let mut told = Vec::new();
+        driver.answer(&question.id, &verdict, &mut told);
+        driver.answer(&question.id, &verdict, &mut told);
+        let [Told::Write(bytes)] = &told[..] else { panic!("{told:?}") };
+        let answer: Value = serde_json::from_slice(bytes).unwrap();
+        assert_eq!(answer["response"]["request_id"], "q1");
+        assert_eq!(answer["response"]["response"]["behavior"], right);
+    }
 }
 
 #[test]

@@ -53,6 +53,7 @@ impl Wrapped {
             operators: BTreeSet::new(),
             life: Life::Interactive,
             files: Vec::new(),
+            policy: None,
             bounds: Bounds {
                 spool_folder: spool.path().join("spool").to_string_lossy().into_owned(),
                 ..Bounds::default()
