@@ -1,7 +1,7 @@
 //! Claude Code in a worker: real program, scripted model.
 
 use serde_json::json;
-use worker_tests::harness::{Entry, Installation, Worker, assert_numbered};
+use worker_tests::harness::{ALL_DAY, Entry, Installation, Worker, assert_numbered};
 use worker_tests::model::plan::long_text;
 
 const VERSIONS: &str = r#"@model say Looking.
@@ -157,7 +157,8 @@ fn an_interrupt_ends_a_stalled_answer_and_a_running_tool_and_the_next_prompt_wor
     worker.input(&[("type", "interrupt")]);
     assert_eq!(worker.turn_end(&stalled).data()["outcome"], "interrupted");
 
-    worker.assert_interrupts_its_shell("Bash", "command");
+    let waits = json!({"command": ALL_DAY, "description": "waits"});
+    worker.assert_interrupts_its_shell("Bash", &waits);
     let end = worker.turn("@model say Still here.");
     assert_eq!((end.data()["outcome"].as_str(), end.content()), (Some("success"), "Still here."));
     assert_eq!(worker.said("ready").len(), 1, "the agent stayed");

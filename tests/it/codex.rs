@@ -1,7 +1,7 @@
 //! Codex in a worker: real program and adapter, scripted model.
 
 use serde_json::json;
-use worker_tests::harness::{Installation, Worker, assert_numbered, of_turn};
+use worker_tests::harness::{ALL_DAY, Installation, Worker, assert_numbered, of_turn};
 
 pub(crate) fn codex<'a>(it: &'a Installation, fields: &[(&str, &str)]) -> Worker<'a> {
     let provider = json!({"name": "scripted", "base_url": format!("{}/v1", it.model_url()),
@@ -48,7 +48,9 @@ fn a_tool_call_its_result_and_a_second_turn_in_the_same_session() {
 fn an_interrupt_ends_a_running_tool_and_an_error_of_the_model_its_turn() {
     let it = Installation::start();
     let worker = codex(&it, &[]);
-    worker.assert_interrupts_its_shell("exec_command", "cmd");
+    // After that time Codex leaves a command to itself, and the turn goes on.
+    let waits = json!({"cmd": ALL_DAY, "yield_time_ms": 30_000});
+    worker.assert_interrupts_its_shell("exec_command", &waits);
     let end = worker.turn("@model error 400 invalid_request_error This model is out of order.");
     assert_eq!(end.data()["outcome"], "error", "{end:?}");
     assert!(end.content().contains("out of order"), "{end:?}");

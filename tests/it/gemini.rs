@@ -1,7 +1,7 @@
 //! Gemini CLI in a worker: real program, scripted model.
 
 use serde_json::json;
-use worker_tests::harness::{Installation, Worker, assert_numbered, of_turn};
+use worker_tests::harness::{ALL_DAY, Installation, Worker, assert_numbered, of_turn};
 
 const TOOL: &str = r#"@model say Looking.
 @model tool run_shell_command {"command": "echo from-$GREETING | tee made", "description": "prints"}
@@ -46,7 +46,8 @@ fn a_tool_call_its_result_and_a_second_turn_in_the_same_session() {
 fn an_interrupt_ends_a_running_tool_and_an_error_of_the_model_its_turn() {
     let it = Installation::start();
     let worker = gemini(&it, &[]);
-    worker.assert_interrupts_its_shell("run_shell_command", "command");
+    let waits = json!({"command": ALL_DAY, "description": "waits"});
+    worker.assert_interrupts_its_shell("run_shell_command", &waits);
     let end = worker.turn("@model error 400 INVALID_ARGUMENT This model is out of order.");
     assert_eq!(end.data()["outcome"], "error", "{end:?}");
     assert!(end.content().contains("out of order"), "{end:?}");

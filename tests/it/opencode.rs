@@ -1,6 +1,7 @@
 //! OpenCode in a worker: real program, scripted model.
 
-use worker_tests::harness::{Installation, Worker, assert_numbered, of_turn};
+use serde_json::json;
+use worker_tests::harness::{ALL_DAY, Installation, Worker, assert_numbered, of_turn};
 
 const TOOL: &str = r#"@model think Hm.
 @model say Looking.
@@ -12,7 +13,7 @@ pub(crate) const SONNET: (&str, &str) = ("model", "anthropic/claude-sonnet-4-5")
 
 /// OpenCode's base URL has the API's version in it, unlike Claude Code's.
 pub(crate) fn opencode<'a>(it: &'a Installation, fields: &[(&str, &str)]) -> Worker<'a> {
-    let env = serde_json::json!({"ANTHROPIC_BASE_URL": format!("{}/v1", it.model_url())});
+    let env = json!({"ANTHROPIC_BASE_URL": format!("{}/v1", it.model_url())});
     let usual = [("agent_type", "OPENCODE"), ("env", &env.to_string())];
     it.worker(&[&usual, fields].concat())
 }
@@ -50,7 +51,8 @@ fn a_tool_call_its_result_and_a_second_turn_in_the_same_session() {
 fn an_interrupt_ends_a_running_tool_and_an_error_of_the_model_its_turn() {
     let it = Installation::start();
     let worker = opencode(&it, &[SONNET]);
-    worker.assert_interrupts_its_shell("bash", "command");
+    let waits = json!({"command": ALL_DAY, "description": "waits"});
+    worker.assert_interrupts_its_shell("bash", &waits);
     let end = worker.turn("@model error 400 invalid_request_error This model is out of order.");
     assert_eq!(end.data()["outcome"], "error", "{end:?}");
     assert!(end.content().contains("out of order"), "{end:?}");

@@ -60,6 +60,7 @@ fn an_interrupt_and_an_error_end_a_turn_and_not_the_program() {
     let it = Installation::start();
     let worker = program(&it, &[("prompt", "work")]);
     worker.prints("begun");
+    it.soon("its work", || worker.runs("sleep 86396").then_some(()));
     worker.input(&[("type", "interrupt")]);
     let end = worker.turn_end(&worker.first_prompt());
     assert_eq!(end.data()["outcome"], "interrupted", "{end:?}");

@@ -2,7 +2,8 @@
 //!
 //! Some agents end no more of a command than its shell, and some nothing. Every one of them gives a
 //! command a session of its own, and keeps what it needs itself (servers of MCP, of languages) in
-//! its own session. So a process of another session that began in the turn is such a command's.
+//! its own session. So a process of another session that began in the turn is such a command's, and
+//! so is one whose parents the agent has killed.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -24,7 +25,7 @@ struct Seen {
     began: u64,
 }
 
-/// Ends the commands of the agent which leads this session that began since then: SIGTERM now,
+/// Ends the commands of this agent, the leader of its session, that began since then: SIGTERM now,
 /// SIGKILL later. Needs a runtime.
 pub(crate) fn end(agent: Pid, since: Instant) {
     let Some(since) = ticks_now().map(|now| tick_after(now, since.elapsed())) else { return };
@@ -48,17 +49,23 @@ fn signal(processes: &[Seen], signal: Signal) {
     }
 }
 
-/// Descendants of the wrapper that are outside of the agent's session and began since then. What
-/// somebody runs in the container from outside is nobody's descendant here.
-fn commands(all: &[Seen], wrapper: i32, session: i32, since: u64) -> Vec<Seen> {
+/// Descendants of the wrapper that began since then, and either are of another session than the
+/// agent's or have lost it. What somebody runs in the container from outside is nobody's descendant
+/// here.
+fn commands(all: &[Seen], wrapper: i32, agent: i32, since: u64) -> Vec<Seen> {
     let parents: BTreeMap<_, _> = all.iter().map(|one| (one.pid, one.parent)).collect();
-    let descends = |one: &Seen| {
+    let descends = |one: &Seen, from: i32| {
         let line = std::iter::successors(Some(one.pid), |pid| parents.get(pid).copied());
         // Numbers are used again, so what was read at several moments may go in a circle.
-        line.take(all.len() + 1).skip(1).any(|pid| pid == wrapper)
+        line.take(all.len() + 1).skip(1).any(|pid| pid == from)
     };
-    let theirs = |one: &&Seen| one.session != session && one.began >= since && descends(one);
-    all.iter().filter(theirs).copied().collect()
+    let is_command = |one: &&Seen| {
+        one.pid != agent
+            && one.began >= since
+            && descends(one, wrapper)
+            && (one.session != agent || !descends(one, agent))
+    };
+    all.iter().filter(is_command).copied().collect()
 }
 
 fn all() -> Vec<Seen> {
@@ -110,6 +117,7 @@ mod tests {
             seen(36, 8, 36, 150),
             seen(37, 36, 36, 151),
             seen(38, 1, 36, 152),
+            seen(39, 1, 8, 152),
             seen(40, 8, 40, 99),
             seen(50, 0, 50, 150),
             seen(51, 50, 50, 150),
@@ -117,7 +125,7 @@ mod tests {
             seen(61, 60, 60, 150),
         ];
         let pids = commands(&all, 1, 8, 100).iter().map(|one| one.pid).collect::<Vec<_>>();
-        assert_eq!(pids, [36, 37, 38], "no server, no older command, nothing from outside");
+        assert_eq!(pids, [36, 37, 38, 39], "no server, no older command, nothing from outside");
     }
 
     #[test]

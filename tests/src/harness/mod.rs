@@ -33,4 +33,4 @@ pub use processes::processes_with;
 pub use proxy::Proxy;
 pub use reply::Reply;
 pub use templates::Templates;
-pub use worker::{Worker, assert_numbered};
+pub use worker::{ALL_DAY, Worker, assert_numbered};

@@ -1,9 +1,12 @@
 //! One worker, as a client sees it.
 
-use serde_json::json;
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 use super::{Entry, Installation, Reply};
+
+/// A command that does not end by itself. Claude Code takes no `sleep`.
+pub const ALL_DAY: &str = "tail -f /dev/null";
 
 /// A worker of an installation.
 pub struct Worker<'a> {
@@ -110,18 +113,14 @@ impl<'a> Worker<'a> {
         self.turn_end(&input)
     }
 
-    /// Has the agent run a command that takes a day, by the tool that is its shell, and interrupts
-    /// it: the turn ends so, and nothing is left of the command.
-    pub fn assert_interrupts_its_shell(&self, tool: &str, field: &str) {
-        let input = json!({field: "echo begun > begun; sleep 86397", "description": "sleeps"});
+    /// Has the agent call its shell with this input, which runs [`ALL_DAY`], and interrupts it: the
+    /// turn ends so, and nothing is left of the command.
+    pub fn assert_interrupts_its_shell(&self, tool: &str, input: &Value) {
         let turn = self.prompt(&format!("@model tool {tool} {input}"));
-        self.it.soon("the tool", || {
-            (self.root("cat /workspace/begun || true") == "begun").then_some(())
-        });
-        assert!(self.runs("sleep 86397"), "it is still at work");
+        self.it.soon("the command", || self.runs(ALL_DAY).then_some(()));
         self.input(&[("type", "interrupt")]);
         assert_eq!(self.turn_end(&turn).data()["outcome"], "interrupted");
-        self.it.soon("the end of the tool", || (!self.runs("sleep 86397")).then_some(()));
+        self.it.soon("the end of the command", || (!self.runs(ALL_DAY)).then_some(()));
     }
 
     /// Asks for its status.
