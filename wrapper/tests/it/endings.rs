@@ -112,12 +112,13 @@ fn an_interrupt_reaches_the_tool_that_the_program_waits_for() {
     assert_eq!(worker.children().split_whitespace().count(), 1);
 }
 
-/// Speaks as Claude Code does, and kills no more of its tool than the shell.
+/// Speaks as Claude Code does, gives its tool a session as that does, and kills no more of it than
+/// the shell. Before the tool it rests as long as a model takes at least.
 const CARELESS: &str = r#"while read -r line; do case $line in
   *initialize*) echo '{"type":"control_response","response":{"request_id":"wrapper-initialize"}}' ;;
   *interrupt*) kill -9 $tool
     echo '{"type":"result","is_error":true,"terminal_reason":"aborted_tools"}' ;;
-  *'"content":"work"'*) sh -c 'sleep 1000 & echo tool $!; wait' & tool=$! ;;
+  *'"content":"work"'*) sleep 0.1; setsid sh -c 'sleep 1000 & echo tool $!; wait' & tool=$! ;;
   *'"content":"leave"'*) sh -c 'sleep 1000 & echo left $!'
     echo '{"type":"result","is_error":false}' ;;
 esac; done"#;
