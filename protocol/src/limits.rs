@@ -21,9 +21,9 @@ pub struct Limits {
     pub disk: Option<u64>,
     /// The longest turn.
     pub turn_timeout: Option<Duration>,
-    /// The longest time without a prompt or an output.
+    /// The longest time without work: no turn, no prompt, no output.
     pub idle_timeout: Option<Duration>,
-    /// The longest life.
+    /// The longest life, from the container's first start on.
     pub max_lifetime: Option<Duration>,
     /// The most that the agent may cost, in US dollars.
     pub max_cost_usd: Option<f64>,

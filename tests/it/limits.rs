@@ -85,6 +85,25 @@ fn a_worker_without_work_ends_while_the_manager_is_dead_and_the_next_one_knows_w
 }
 
 #[test]
+fn a_turn_that_cannot_be_ended_takes_the_worker_with_it() {
+    let it = Installation::start_with(Options::default().set("WORKER_STOP_GRACE", "1s"));
+    let deaf =
+        "trap '' INT TERM; setsid sh -c 'while :; do sleep 1; done' & while :; do sleep 1; done";
+    let command = serde_json::json!(["/bin/sh", "-c", deaf]).to_string();
+    let worker = it.worker(&[
+        ("agent_type", "CUSTOM"),
+        ("agent_command", &command),
+        ("protocol", "stream-json"),
+        ("limits", r#"{"turn_timeout": "1s"}"#),
+    ]);
+    let end = worker.turn("work");
+    assert_eq!(end.data()["outcome"], "timeout", "{end:?}");
+    assert_ended(&worker, "turn_timeout", "FAILED", "turn timeout");
+    let exit = worker.comes_to("exit");
+    assert_eq!((exit.get("source"), exit.data()["signal"].as_str()), ("wrapper", Some("SIGKILL")));
+}
+
+#[test]
 fn a_limit_that_would_not_hold_is_refused() {
     let it = Installation::start();
     for (agent, limit, says) in [

@@ -14,7 +14,8 @@ use crate::driver::TurnsEnd;
 
 /// How far the limits are.
 pub(super) struct Limits {
-    /// What the worker had lived when this wrapper started.
+    /// When this wrapper started, and what the worker had lived by then.
+    started: Instant,
     age: Duration,
     /// Since when there is nothing to do.
     pub(super) idle_since: Instant,
@@ -24,7 +25,7 @@ pub(super) struct Limits {
 
 impl Limits {
     pub(super) fn new(age: Duration, now: Now) -> Self {
-        Self { age, idle_since: now.clock, reached: None }
+        Self { started: now.clock, age, idle_since: now.clock, reached: None }
     }
 
     /// What an entry's `data` says of the one that ends the worker.
@@ -74,7 +75,7 @@ impl Bridge {
     fn reached(&self, now: Now) -> Option<Reached> {
         let bounds = &self.boot.bounds;
         let cost = self.pulse.cost_usd;
-        let lived = self.limits.age + now.clock.duration_since(self.started);
+        let lived = self.limits.age + now.clock.duration_since(self.limits.started);
         let idle = now.clock.duration_since(self.limits.idle_since);
         let dear = bounds.max_cost_usd.filter(|limit| cost >= *limit);
         let old = bounds.max_lifetime.filter(|limit| lived >= *limit);

@@ -64,7 +64,7 @@ impl Bridge {
             let text = format!(
                 "the kernel killed {killed} of this worker's processes for want of memory: {}; \
                  give it more, or let the agent do less at a time",
-                shown("limits.memory", memory_limit)
+                shown("limits.memory", memory_limit, " bytes")
             );
             let limit = json!({"name": "memory", "value": memory_limit});
             self.tell_shortage(&text, json!({"oom_kills": killed, "limit": limit}));
@@ -73,7 +73,7 @@ impl Bridge {
             let text = format!(
                 "processes or threads were not started, {refused} times: {}; \
                  allow more, or let the agent run fewer at a time",
-                shown("limits.pids", pids_limit)
+                shown("limits.pids", pids_limit, "")
             );
             let limit = json!({"name": "pids", "value": pids_limit});
             self.tell_shortage(&text, json!({"pids_refused": refused, "limit": limit}));
@@ -85,6 +85,9 @@ impl Bridge {
     }
 }
 
-fn shown(name: &str, limit: Option<u64>) -> String {
-    limit.map_or_else(|| "the host has no more".to_owned(), |limit| format!("`{name}` is {limit}"))
+fn shown(name: &str, limit: Option<u64>, unit: &str) -> String {
+    match limit {
+        Some(limit) => format!("`{name}` is {limit}{unit}"),
+        None => "the host has no more".to_owned(),
+    }
 }

@@ -112,6 +112,38 @@ fn an_interrupt_reaches_the_tool_that_the_program_waits_for() {
     assert_eq!(worker.children().split_whitespace().count(), 1);
 }
 
+/// Speaks as Claude Code does, gives its tool a session as that does, and kills no more of it than
+/// the shell. Before the tool it rests as long as a model takes at least.
+const CARELESS: &str = r#"while read -r line; do case $line in
+  *initialize*) echo '{"type":"control_response","response":{"request_id":"wrapper-initialize"}}' ;;
+  *interrupt*) kill -9 $tool
+    echo '{"type":"result","is_error":true,"terminal_reason":"aborted_tools"}' ;;
+  *'"content":"work"'*) sleep 0.1; setsid sh -c 'sleep 1000 & echo tool $!; wait' & tool=$! ;;
+  *'"content":"leave"'*) sh -c 'sleep 1000 & echo left $!'
+    echo '{"type":"result","is_error":false}' ;;
+esac; done"#;
+
+#[test]
+fn what_an_interrupted_tool_has_started_is_ended_and_what_was_left_before_stays() {
+    let redis = Redis::start();
+    prepare(&mut redis.connect());
+    let mut boot = boot(&redis, CARELESS);
+    boot.agent.protocol = AgentProtocol::Claude;
+    let mut worker = Worker::start(&redis, &boot);
+    let started = |worker: &mut Worker, prompt: &str, word: &str| {
+        worker.send(&["prompt", prompt]);
+        let line = worker.heard("stdout", word)["content"].clone();
+        format!("/proc/{}", line.rsplit_once(' ').unwrap().1)
+    };
+    let left = started(&mut worker, "leave", "left ");
+    let tool = started(&mut worker, "work", "tool ");
+    worker.send(&["type", "interrupt"]);
+    until("the end of what the tool had started", || (!Path::new(&tool).exists()).then_some(()));
+    assert!(Path::new(&left).exists());
+    let pid = left.trim_start_matches("/proc/");
+    std::process::Command::new("kill").args(["-KILL", pid]).status().unwrap();
+}
+
 #[test]
 fn an_agent_that_closed_its_stdin_does_not_hang_its_turn() {
     let redis = Redis::start();
