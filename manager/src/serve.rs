@@ -61,8 +61,13 @@ async fn begin(hands: &Hands, stop: &CancellationToken) -> Result<Event, StoreEr
             Vec::new()
         }
     };
+    let left = hands.engine.leftovers(&hands.own()).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "starting without a look for leftovers");
+        Vec::new()
+    });
+    let left = left.iter().filter_map(|name| hands.worker_of(name)).collect();
     tracing::debug!(records = records.len(), found = found.len(), stopping = stop.is_cancelled());
-    Ok(Event::Begun { records, found })
+    Ok(Event::Begun { records, found, left })
 }
 
 /// The loop that owns the world.
@@ -144,6 +149,9 @@ impl Loop {
             }
             Effect::Admit(id) => {
                 tokio::spawn(async move { warn_of(id, act::admit(&hands, id).await) });
+            }
+            Effect::Clear(id) => {
+                tokio::spawn(async move { warn_of(id, act::clear(&hands, id).await) });
             }
             Effect::Hurry(id) => {
                 tokio::spawn(async move { warn_of(id, act::hurry(&hands, id).await) });

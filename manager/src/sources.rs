@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use worker_protocol::WorkerId;
 
 use crate::act::{self, Hands};
 use crate::driver::Event;
@@ -53,9 +52,7 @@ async fn watch(hands: Hands, events: Sender<Event>, stop: CancellationToken) {
                 EngineEvent::Ended(name) | EngineEvent::Removed(name) => name,
                 EngineEvent::Started(_) => continue,
             };
-            let prefix = format!("{}-", hands.store.keys().namespace());
-            let id = name.0.strip_prefix(&prefix).and_then(|id| WorkerId::parse(id).ok());
-            if let Some(id) = id {
+            if let Some(id) = hands.worker_of(&name) {
                 let _ = events.send(Event::InstanceEnded(id)).await;
             }
         }

@@ -46,13 +46,14 @@ fn remembers(worker: &Worker<'_>) {
     assert_eq!((status.get("status"), status.get("turns")), ("RUNNING".into(), "2".into()));
 }
 
-/// Nothing of it is on the engine any more.
+/// Its home goes with it, and nothing of it is on the engine any more.
 fn goes(worker: &Worker<'_>) {
-    worker.delete();
     let it = worker.it;
-    assert_eq!((it.containers(), it.users()), (vec![], vec![]));
-    let filter = format!("name=^{}-", it.namespace);
-    assert_eq!(it.engine.ask(&["volume", "ls", "--quiet", "--filter", &filter]), "");
+    let label = format!("label=io.worker-manager.namespace={}", it.namespace);
+    let volumes = || it.engine.ask(&["volume", "ls", "--quiet", "--filter", &label]);
+    assert_eq!(volumes(), format!("{}-home", worker.name()));
+    worker.delete();
+    assert_eq!((it.containers(), it.users(), volumes()), (vec![], vec![], String::new()));
 }
 
 #[test]

@@ -20,6 +20,9 @@ use crate::world::Origin;
 pub(super) const FIRST_PULSE: Duration = Duration::from_secs(30);
 /// A start that the engine was asked for by a manager that was killed; it takes a tenth of that.
 const START_IN_FLIGHT: Duration = Duration::from_secs(3);
+/// Where the agent's user lives in an image of the frame's: its sessions and configuration are
+/// there. (Where a base image has a user 1000 already, they are with the container's other files.)
+const HOME: &str = "/home/worker";
 const FIRST_LOOK: Duration = Duration::from_millis(5);
 const LONGEST_LOOK: Duration = Duration::from_millis(250);
 
@@ -159,6 +162,9 @@ fn store_problem(error: &StoreError) -> Problem {
 fn plan(hands: &Hands, id: WorkerId, order: LaunchOrder, admission: &Admission) -> InstancePlan {
     let settings = &hands.settings;
     let limits = &order.spec.limits;
+    // A caller's own image without modules has no user of ours, and no home.
+    let bare = order.spec.base_image.is_some() && order.spec.modules.is_empty();
+    let home = (!bare).then(|| HOME.to_owned());
     let known = Known {
         id,
         request_id: order.request_id,
@@ -180,5 +186,6 @@ fn plan(hands: &Hands, id: WorkerId, order: LaunchOrder, admission: &Admission) 
         },
         stop_grace_seconds: i64::try_from(settings.instance_grace().as_secs()).unwrap_or(30),
         companion: None,
+        home,
     }
 }

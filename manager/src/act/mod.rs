@@ -5,6 +5,7 @@ mod admit;
 mod autopsy;
 mod boot;
 mod build;
+mod clear;
 mod collect;
 mod hurry;
 mod launch;
@@ -15,6 +16,7 @@ mod stop;
 
 pub use admit::admit;
 pub use build::build;
+pub use clear::clear;
 pub use collect::{images, prune_cache, remove_image, take_inventory};
 pub use hurry::hurry;
 pub use resolve::{in_advance, render};
@@ -70,6 +72,12 @@ impl Hands {
 
     fn name(&self, id: WorkerId) -> InstanceName {
         InstanceName(self.store.keys().worker_name(id))
+    }
+
+    /// The worker whose instance has this name, or had it.
+    pub(crate) fn worker_of(&self, name: &InstanceName) -> Option<WorkerId> {
+        let rest = name.0.strip_prefix(self.store.keys().namespace())?.strip_prefix('-')?;
+        WorkerId::parse(rest).ok()
     }
 }
 

@@ -25,6 +25,8 @@ pub enum Effect {
     PruneCache(Cause),
     /// Let a worker into Redis again.
     Admit(WorkerId),
+    /// Remove what is left of a worker that nobody knows any more.
+    Clear(WorkerId),
     /// End a worker's instance at once, while a step for it is under way.
     Hurry(WorkerId),
     /// Write to Redis, in this order.

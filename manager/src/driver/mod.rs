@@ -33,6 +33,8 @@ pub enum Event {
         records: Vec<RememberedWorker>,
         /// Instances of this installation.
         found: Vec<Found>,
+        /// Workers whose instances are gone, and of which something is left.
+        left: Vec<WorkerId>,
     },
     /// A command arrived.
     Arrived(Box<Arrival>),
@@ -166,7 +168,10 @@ pub fn handle(
 ) -> Vec<Effect> {
     let mut effects = Effects::new(now);
     match event {
-        Event::Begun { records, found } => observe::begun(world, records, found, &mut effects),
+        Event::Begun { records, found, left } => {
+            observe::begun(world, records, found, &mut effects);
+            observe::clear(world, &left, &mut effects);
+        }
         Event::Arrived(arrival) => command::arrived(world, catalogue, *arrival, &mut effects),
         Event::Done(id, outcome) => outcome::done(world, id, outcome, &mut effects),
         Event::BuildWent(hash, id, step) => build::went(world, &hash, id, &step, &mut effects),

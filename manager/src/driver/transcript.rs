@@ -5,7 +5,9 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::path::Path;
 use worker_protocol::command::Force;
-use worker_protocol::{ErrorKind, Keys, LimitName, Problem, Reply, WorkerId, parse_command};
+use worker_protocol::{
+    Create, ErrorKind, Keys, LimitName, Problem, Reply, WorkerId, parse_command,
+};
 
 use super::*;
 use crate::decide::PriorRecord;
@@ -79,7 +81,11 @@ impl Play {
             }
             ("tick", _) => Event::Tick,
             ("redis", _) => Event::RedisReturned,
-            ("begin", found) => Event::Begun { records: records(found), found: self.found(found) },
+            ("begin", found) => {
+                let left = found.split(',').filter(|item| is_left(item));
+                let left = left.filter_map(|item| item.split(':').next()).map(worker).collect();
+                Event::Begun { records: records(found), found: self.found(found), left }
+            }
             ("listed", found) => {
                 Event::Listed { asked_at: self.asked_at, found: self.found(found) }
             }
@@ -217,12 +223,6 @@ impl Play {
     fn found(&self, list: &str) -> Vec<Found> {
         let one = |item: &str| {
             let (id, state) = item.split_once(':').unwrap();
-            let create =
-                [("command", "create"), ("agent_type", "CUSTOM"), ("agent_command", "cat")]
-                    .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
-            let Ok(Command::Create(spec)) = parse_command("0-0", &create, &keys()).1 else {
-                panic!("a create")
-            };
             let known = Known {
                 id: worker(id),
                 request_id: format!("r-{id}"),
@@ -230,7 +230,7 @@ impl Play {
                 created_at: Timestamp::UNIX_EPOCH,
                 image: "worker:image".into(),
                 admission: crate::store::Admission("0".into()),
-                spec: *spec,
+                spec: spec(),
             };
             Found {
                 name: InstanceName(id.into()),
@@ -244,8 +244,24 @@ impl Play {
                 started_at: None,
             }
         };
-        list.split(',').filter(|item| !item.is_empty()).map(one).collect()
+        let instances = list.split(',').filter(|item| !item.is_empty() && !is_left(item));
+        instances.map(one).collect()
     }
+}
+
+/// What instances and records hold of the wish.
+fn spec() -> Create {
+    let create = [("command", "create"), ("agent_type", "CUSTOM"), ("agent_command", "cat")]
+        .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+    match parse_command("0-0", &create, &keys()).1 {
+        Ok(Command::Create(spec)) => *spec,
+        other => panic!("no create: {other:?}"),
+    }
+}
+
+/// `w4:left`: its instance is gone, and something is left of it.
+fn is_left(item: &str) -> bool {
+    item.split(':').nth(1) == Some("left")
 }
 
 /// `runs`, `gone`, or an exit code, with `oom` or the limit that was reached.
@@ -278,8 +294,13 @@ fn records(list: &str) -> Vec<RememberedWorker> {
         let id = worker(words.next()?);
         words.next()?;
         let fields = ["status", "intent"].into_iter().zip(words);
-        let fields = fields.map(|(name, word)| (name.to_owned(), word.to_owned())).collect();
-        Some(RememberedWorker { id, fields }).filter(|worker| !worker.fields.is_empty())
+        let mut fields: BTreeMap<_, _> =
+            fields.map(|(name, word)| (name.to_owned(), word.to_owned())).collect();
+        if fields.is_empty() {
+            return None;
+        }
+        fields.insert("spec".to_owned(), crate::label::spec_text(&spec()));
+        Some(RememberedWorker { id, fields })
     };
     list.split(',').filter_map(one).collect()
 }
@@ -353,6 +374,7 @@ fn shown(effect: &Effect) -> String {
         Effect::RemoveImage(..) => "remove the image".to_owned(),
         Effect::PruneCache(_) => "remove what builds left".to_owned(),
         Effect::Admit(id) => format!("admit {} to redis", named(*id)),
+        Effect::Clear(id) => format!("clear what is left of {}", named(*id)),
         Effect::Hurry(id) => format!("end {} at once", named(*id)),
         Effect::EndBuild(_) => "end the build".to_owned(),
         Effect::Write(write) => shown_write(write),

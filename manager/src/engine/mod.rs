@@ -98,6 +98,16 @@ pub trait Engine: Send + Sync + 'static {
     /// Every instance that carries all of these labels, running or not.
     async fn list(&self, labels: &[(String, String)]) -> Result<Vec<Found>, EngineError>;
 
+    /// Names of instances that carried all of these labels and are gone, and of which something is
+    /// left.
+    async fn leftovers(
+        &self,
+        labels: &[(String, String)],
+    ) -> Result<Vec<InstanceName>, EngineError>;
+
+    /// Removes what is left of an instance that is gone.
+    async fn clear(&self, name: &InstanceName) -> Result<(), EngineError>;
+
     /// What happens to instances that carry these labels, from now on. The stream ends when the
     /// connection does; then list again, since events may have been missed.
     fn watch(&self, labels: &[(String, String)]) -> BoxStream<'static, EngineEvent>;

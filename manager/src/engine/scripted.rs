@@ -66,6 +66,7 @@ struct State {
     calls: Vec<Verb>,
     inputs: BTreeMap<InstanceName, Vec<u8>>,
     starts: BTreeMap<InstanceName, usize>,
+    left: BTreeMap<InstanceName, BTreeMap<String, String>>,
 }
 
 impl ScriptedEngine {
@@ -96,6 +97,21 @@ impl ScriptedEngine {
         if let Some(found) = self.state().instances.get_mut(name) {
             found.state = InstanceState::Ended(End { code, oom_killed: false, at: None });
         }
+    }
+
+    /// Somebody takes an instance away, and leaves what belonged to it.
+    pub fn lose_instance(&self, name: &InstanceName) {
+        let mut state = self.state();
+        if let Some(found) = state.instances.remove(name) {
+            state.left.insert(name.clone(), found.labels);
+        }
+        state.image_of.remove(name);
+    }
+
+    /// Instances that are gone, and of which something is left.
+    #[must_use]
+    pub fn left(&self) -> Vec<InstanceName> {
+        self.state().left.keys().cloned().collect()
     }
 
     /// The disk is so full.
@@ -319,6 +335,7 @@ impl Engine for ScriptedEngine {
         let mut state = self.state();
         state.instances.remove(name);
         state.image_of.remove(name);
+        state.left.remove(name);
         Ok(())
     }
 
@@ -330,6 +347,20 @@ impl Engine for ScriptedEngine {
         self.call(Verb::List).await?;
         let has = |found: &Found| labels.iter().all(|(k, v)| found.labels.get(k) == Some(v));
         Ok(self.state().instances.values().filter(|found| has(found)).cloned().collect())
+    }
+
+    async fn leftovers(
+        &self,
+        labels: &[(String, String)],
+    ) -> Result<Vec<InstanceName>, EngineError> {
+        let state = self.state();
+        let of = |has: &BTreeMap<_, _>| labels.iter().all(|(k, v)| has.get(k) == Some(v));
+        Ok(state.left.iter().filter(|(_, has)| of(has)).map(|(name, _)| name.clone()).collect())
+    }
+
+    async fn clear(&self, name: &InstanceName) -> Result<(), EngineError> {
+        self.state().left.remove(name);
+        Ok(())
     }
 
     /// Says nothing: what a manager knows only by events, it would not know after a restart. A test

@@ -174,6 +174,9 @@ pub struct InstancePlan {
     pub stop_grace_seconds: i64,
     /// What runs beside it, if anything does.
     pub companion: Option<CompanionPlan>,
+    /// A folder that is kept apart from the rest of its files, and goes with it. What the image has
+    /// there is in it at first.
+    pub home: Option<String>,
 }
 
 /// An instance beside an instance: of the same image and on the same network address, with rights

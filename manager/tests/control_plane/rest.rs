@@ -96,15 +96,28 @@ async fn a_worker_whose_instance_somebody_took_can_still_be_deleted_by_the_next_
     let id = running(&stage, &[]).await;
     tell(&stage, "stop", &id).await;
     first.stop().await;
-    use worker_manager::engine::Engine as _;
-    stage.engine.remove(&stage.engine.instances()[0].name).await.unwrap();
+    stage.engine.lose_instance(&stage.engine.instances()[0].name);
     let second = stage.manager();
     let failed = tell(&stage, "start", &id).await;
     assert!(failed["message"].as_str().unwrap().contains("delete the worker"), "{failed}");
     assert_eq!(tell(&stage, "delete", &id).await["ok"], true);
     assert_eq!(stage.redis(&["ZCARD", "t:index"]).await, "0");
+    assert_eq!(stage.engine.left(), []);
     let gone = tell(&stage, "start", &id).await;
     assert_eq!((&gone["ok"], &gone["error"]), (&json!(false), &json!("refused")));
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_worker_that_nobody_knows_is_cleared() {
+    let mut stage = Stage::open().await;
+    let first = stage.manager();
+    running(&stage, &[]).await;
+    first.stop().await;
+    stage.engine.lose_instance(&stage.engine.instances()[0].name);
+    stage.replace_redis().await;
+    let second = stage.manager();
+    until("it is cleared", async || stage.engine.left().is_empty()).await;
     second.stop().await;
 }
 

@@ -2,6 +2,7 @@
 
 use futures_util::StreamExt;
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::time::Duration;
 use worker_manager::engine::{
     Builder, DockerEngine, Engine, EngineError, EngineEvent, InstancePlan, InstanceState,
@@ -148,4 +149,49 @@ async fn a_daemon_that_is_away_is_unavailable_and_named() {
         assert!(error.to_string().contains(host), "{error}");
         assert_eq!(engine.watch(&[]).next().await, None);
     }
+}
+
+#[tokio::test]
+async fn a_home_begins_as_in_the_image_outlives_a_stop_and_goes_with_its_instance() {
+    on_daemon(|trial| async move {
+        let home = "/home/one";
+        // Each visit by the user whose home it is leaves a line.
+        let visit = "echo visited >> kept || exit 8; [ $(wc -l < kept) = 3 ] && exit 9";
+        trial
+            .build(&format!(
+                "RUN mkdir -p {home} && echo image > {home}/kept && chown -R 1000 {home}\n\
+                 USER 1000\nWORKDIR {home}\nCMD [\"sh\", \"-c\", \"{visit}\"]"
+            ))
+            .await
+            .unwrap();
+        let plan = InstancePlan { home: Some(home.to_owned()), ..trial.plan() };
+        let engine = &trial.engine;
+        engine.create(&plan).await.unwrap();
+        let mut codes = Vec::new();
+        for _ in 0..2 {
+            engine.start(&plan.name, b"").await.unwrap();
+            let end = until("the visit ended", || async {
+                match trial.found().await?.state {
+                    InstanceState::Ended(end) => Some(end),
+                    _ => None,
+                }
+            });
+            codes.push(end.await.code);
+        }
+        assert_eq!(codes, [1, 9], "the image's line, and one of each visit");
+        assert_eq!(engine.leftovers(&trial.labels()).await.unwrap(), []);
+        // Somebody removes the container, and not by the manager.
+        let removed = Command::new("docker").args(["rm", &plan.name.0]).status().unwrap();
+        assert!(removed.success());
+        assert_eq!(engine.leftovers(&trial.labels()).await.unwrap(), vec![plan.name.clone()]);
+        for _ in 0..2 {
+            engine.clear(&plan.name).await.unwrap();
+        }
+        assert_eq!(engine.leftovers(&trial.labels()).await.unwrap(), []);
+
+        engine.create(&plan).await.unwrap();
+        engine.remove(&plan.name).await.unwrap();
+        assert_eq!(engine.leftovers(&trial.labels()).await.unwrap(), []);
+    })
+    .await;
 }

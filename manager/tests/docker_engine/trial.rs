@@ -91,6 +91,7 @@ impl Trial {
             quotas: Quotas { memory: Some(64 << 20), cpus: Some(0.5), pids: Some(50) },
             stop_grace_seconds: 5,
             companion: None,
+            home: None,
         }
     }
 

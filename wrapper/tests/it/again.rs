@@ -84,7 +84,8 @@ fn a_turn_that_was_cut_off_is_marked_and_one_that_waited_behind_it_is_not() {
     first.signal("-KILL");
     first.ended();
     // In a container, the kernel does it.
-    std::process::Command::new("pkill").args(["-KILL", "-s", agent.trim()]).status().unwrap();
+    let group = format!("-{}", agent.trim());
+    std::process::Command::new("kill").args(["-KILL", "--", &group]).status().unwrap();
 
     let mut second = first.start_again(&redis);
     second.heard("turn_completed", "turn 2");

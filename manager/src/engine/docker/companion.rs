@@ -7,7 +7,7 @@
 use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType, MountVolumeOptions};
 use std::collections::HashMap;
 
-use super::connection::{DockerEngine, SLOW, unless};
+use super::connection::DockerEngine;
 use super::instance::{log_config, never_restarted, with_quotas};
 use crate::engine::{CompanionPlan, Confinement, EngineError, InstanceName, InstancePlan};
 
@@ -21,12 +21,12 @@ pub(super) fn companion_of(name: &InstanceName) -> InstanceName {
 }
 
 /// The folder that both see.
-fn shared_volume(name: &InstanceName) -> String {
+pub(super) fn shared_volume(name: &InstanceName) -> String {
     format!("{name}-shared")
 }
 
 /// The folder that only the companion sees.
-fn state_volume(name: &InstanceName) -> String {
+pub(super) fn state_volume(name: &InstanceName) -> String {
     format!("{name}-state")
 }
 
@@ -54,23 +54,12 @@ impl DockerEngine {
         let those = [format!("container:{id}"), network_of(name)];
         Ok(!runs && joined.is_some_and(|joined| !those.contains(&joined)))
     }
-
-    /// Both volumes; those that are not there are fine.
-    pub(super) async fn remove_volumes(&self, name: &InstanceName) -> Result<(), EngineError> {
-        let client = self.patient_client(SLOW).await?;
-        for volume in [shared_volume(name), state_volume(name)] {
-            let options = None::<bollard::query_parameters::RemoveVolumeOptions>;
-            unless(&[404], client.remove_volume(&volume, options).await)
-                .map_err(|error| self.failed("remove", format!("volume {volume}"), error))?;
-        }
-        Ok(())
-    }
 }
 
 /// The folder that the instance shares with its companion.
-pub(super) fn shared_mount(plan: &InstancePlan) -> Option<Vec<Mount>> {
+pub(super) fn shared_mount(plan: &InstancePlan) -> Option<Mount> {
     let companion = plan.companion.as_ref()?;
-    Some(vec![mount(shared_volume(&plan.name), &companion.shared)])
+    Some(mount(shared_volume(&plan.name), &companion.shared))
 }
 
 /// The network of an instance: its companion's, where it has one.
@@ -175,6 +164,7 @@ mod tests {
                 state: "/var/lib/docker".into(),
                 confinement,
             }),
+            home: None,
         }
     }
 

@@ -12,8 +12,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
-use super::companion::{companion_of, network_mode, shared_mount};
+use super::companion::{companion_of, network_mode};
 use super::connection::{DockerEngine, SLOW, refused, status, unless};
+use super::volumes::mounts;
 use crate::engine::{EngineError, InstanceName, InstancePlan, Quotas};
 
 /// What PID 1 needs: to become the agent's user, and to signal it afterwards.
@@ -179,7 +180,7 @@ fn host_config(plan: &InstancePlan) -> HostConfig {
         cap_add: Some(CAPABILITIES.map(str::to_owned).to_vec()),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         network_mode: Some(network_mode(plan)),
-        mounts: shared_mount(plan),
+        mounts: Some(mounts(plan)),
         log_config: Some(log_config()),
         ..never_restarted()
     };

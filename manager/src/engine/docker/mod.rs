@@ -9,7 +9,7 @@
 //! - [`images`] lists them with their [`layers`], [`archive`] moves them, [`cache`] removes what builds
 //!   left ([`leftovers`] says what may go, [`plain_http`] asks for what bollard cannot read);
 //! - [`instance`] takes a container through its life with its [`companion`], for whose [`readiness`] it
-//!   waits, and [`found`] reads how one stands;
+//!   waits, and [`volumes`], and [`found`] reads how one stands;
 //! - [`network`] and [`watch`] do what their names say.
 
 mod apart;
@@ -33,6 +33,7 @@ mod plain_http;
 mod printed;
 mod readiness;
 mod verbs;
+mod volumes;
 mod watch;
 
 pub use connection::DockerEngine;

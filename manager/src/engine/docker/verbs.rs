@@ -99,6 +99,17 @@ impl Engine for DockerEngine {
         self.list_containers(labels).await
     }
 
+    async fn leftovers(
+        &self,
+        labels: &[(String, String)],
+    ) -> Result<Vec<InstanceName>, EngineError> {
+        self.instances_that_left_volumes(labels).await
+    }
+
+    async fn clear(&self, name: &InstanceName) -> Result<(), EngineError> {
+        self.remove_volumes(name).await
+    }
+
     fn watch(&self, labels: &[(String, String)]) -> BoxStream<'static, EngineEvent> {
         self.events(labels)
     }

@@ -1,0 +1,69 @@
+//! Volumes that belong to one instance, found by their names.
+
+use bollard::models::{Mount, MountType, MountVolumeOptions};
+use bollard::query_parameters::{ListVolumesOptionsBuilder, RemoveVolumeOptions};
+use std::collections::HashMap;
+
+use super::companion::{shared_mount, shared_volume, state_volume};
+use super::connection::{DockerEngine, SLOW, unless};
+use super::found::label_filter;
+use crate::engine::{EngineError, InstanceName, InstancePlan};
+
+/// What the name of a home ends with.
+const HOME: &str = "-home";
+
+fn home_volume(name: &InstanceName) -> String {
+    format!("{name}{HOME}")
+}
+
+/// The volumes that an instance sees; none of those that only its companion does.
+pub(super) fn mounts(plan: &InstancePlan) -> Vec<Mount> {
+    shared_mount(plan).into_iter().chain(home_mount(plan)).collect()
+}
+
+/// The daemon copies what the image has at this place, with its owner.
+fn home_mount(plan: &InstancePlan) -> Option<Mount> {
+    Some(Mount {
+        target: Some(plan.home.clone()?),
+        source: Some(home_volume(&plan.name)),
+        typ: Some(MountType::VOLUME),
+        volume_options: Some(MountVolumeOptions {
+            labels: Some(plan.labels.clone().into_iter().collect()),
+            ..Default::default()
+        }),
+        ..Default::default()
+    })
+}
+
+impl DockerEngine {
+    /// All of an instance's; those that are not there are fine.
+    pub(super) async fn remove_volumes(&self, name: &InstanceName) -> Result<(), EngineError> {
+        let client = self.patient_client(SLOW).await?;
+        for volume in [shared_volume(name), state_volume(name), home_volume(name)] {
+            let removed = client.remove_volume(&volume, None::<RemoveVolumeOptions>).await;
+            unless(&[404], removed)
+                .map_err(|error| self.failed("remove", format!("volume {volume}"), error))?;
+        }
+        Ok(())
+    }
+
+    /// Homes without an instance.
+    pub(super) async fn instances_that_left_volumes(
+        &self,
+        labels: &[(String, String)],
+    ) -> Result<Vec<InstanceName>, EngineError> {
+        let filters = HashMap::from([("label", label_filter(labels))]);
+        let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
+        let listed = self.client().await?.list_volumes(Some(options)).await;
+        let listed = listed.map_err(|error| self.failed("list", "volumes", error))?;
+        let mut left = Vec::new();
+        for volume in listed.volumes.unwrap_or_default() {
+            let Some(name) = volume.name.strip_suffix(HOME) else { continue };
+            let name = InstanceName(name.to_owned());
+            if self.look_at_container(&name).await?.is_none() {
+                left.push(name);
+            }
+        }
+        Ok(left)
+    }
+}
