@@ -39,7 +39,7 @@ fn each_entry_that_is_wrong_is_answered_by_name_and_acknowledged() {
         (vec!["prompt", "a", "prompt", "b"], "prompt"),
         (vec!["data", "{"], "JSON"),
         (vec!["type", "keys", "content", "x"], "terminal"),
-        (vec!["type", "answer", "permission_id", "p", "decision", "allow"], "permissions itself"),
+        (vec!["type", "answer", "permission_id", "p", "decision", "allow"], "no question waits"),
     ] {
         let id = worker.send(&pairs);
         let error = until(&format!("an answer to {pairs:?}"), || {
