@@ -16,8 +16,9 @@ const WAYS: [&str; 6] = [
 
 /// A prompt with which the scripted model runs these lines, one after the other.
 fn running(tool: &str, lines: &[&str]) -> String {
+    let name = if tool == "exec_command" { "cmd" } else { "command" };
     let call = |line: &&str| {
-        let input = json!({"command": line, "description": "tries"});
+        let input = json!({name: line, "description": "tries"});
         format!("@model tool {tool} {input}\n@model then\n")
     };
     lines.iter().map(call).collect::<String>() + "@model say Done."
@@ -126,6 +127,30 @@ fn opencode_asks_before_it_runs_a_command() {
     let decided = decisions(&worker);
     let allowed = pairs(&["echo x > made; cp made was-allowed"], "allow");
     assert_eq!(decided, [pairs(&WAYS, "deny"), allowed].concat());
+    let files = worker.root("ls /workspace");
+    assert!(files.contains("was-allowed") && !files.contains("by-"), "{files}");
+}
+
+#[test]
+fn codex_runs_what_is_allowed_and_nothing_else_by_any_way() {
+    let it = Installation::start();
+    let provider = json!({"name": "scripted", "base_url": format!("{}/v1", it.model_url()),
+        "wire_api": "responses", "env_key": "OPENAI_API_KEY"});
+    let config = json!({"model": "scripted", "model_provider": "scripted",
+        "model_providers": {"scripted": provider}});
+    let env = json!({"OPENAI_API_KEY": "scripted-key", "CODEX_CONFIG": config.to_string()});
+    let worker = it.worker(&[
+        ("agent_type", "CODEX"),
+        ("env", &env.to_string()),
+        ("allowed_commands", "cp,ln"),
+    ]);
+    let ready = worker.comes_to("ready");
+    assert_eq!(ready.data()["enforced"], json!(["hook", "landlock"]), "{ready:?}");
+    let end = worker.turn(&running("exec_command", &WAYS));
+    assert_eq!(end.data()["outcome"], "success", "{end:?}");
+    worker.turn(&running("exec_command", &["cp /etc/hostname was-allowed"]));
+    let allowed = pairs(&["cp /etc/hostname was-allowed"], "allow");
+    assert_eq!(decisions(&worker), [pairs(&WAYS, "deny"), allowed].concat());
     let files = worker.root("ls /workspace");
     assert!(files.contains("was-allowed") && !files.contains("by-"), "{files}");
 }

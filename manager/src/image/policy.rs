@@ -51,3 +51,53 @@ impl Catalogue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::Offer;
+    use crate::image::source::embedded;
+    use worker_protocol::AgentType;
+
+    fn pattern(text: &str) -> CommandPattern {
+        CommandPattern::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_command_that_is_allowed_comes_with_its_helpers() {
+        let catalogue = Catalogue::load(None, &Offer::default()).unwrap();
+        let claude = catalogue.agent(AgentType::Claude).unwrap();
+        let git = BTreeSet::from([ModuleName::parse("GIT").unwrap()]);
+        let programs = |allowed| catalogue.policy_programs(claude, &git, &[pattern(allowed)]);
+        assert_eq!(programs("git log*"), ["/bin/bash", "/bin/sh", "/usr/lib/git-core"]);
+        assert_eq!(programs("ls"), ["/bin/bash", "/bin/sh"]);
+    }
+
+    #[test]
+    fn vendors_files_put_the_wrapper_before_every_tool() {
+        let catalogue = Catalogue::load(None, &Offer::default()).unwrap();
+        for agent in [AgentType::Claude, AgentType::Codex] {
+            let [(path, text)] = &catalogue.policy_files(catalogue.agent(agent).unwrap())[..]
+            else {
+                panic!("{agent} has not one file")
+            };
+            assert!(path.starts_with("/etc/"), "{path}");
+            assert!(text.contains("/usr/libexec/worker-wrapper hook pretooluse"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_policy_that_names_no_file_or_no_path_is_refused() {
+        for (right, wrong, part) in [
+            ("\"claude-policy.json\"", "\"none.json\"", "none.json"),
+            ("\"/bin/bash\"", "\"bash\"", "must be an absolute path"),
+        ] {
+            let mut sources = embedded();
+            let claude = sources.get("agents/claude.hbs").unwrap().to_vec();
+            let text = String::from_utf8(claude).unwrap().replace(right, wrong);
+            sources.insert("agents/claude.hbs".to_owned(), text.into());
+            let error = Catalogue::from_sources(&sources, &Offer::default()).unwrap_err();
+            assert!(error.to_string().contains(part), "{error}");
+        }
+    }
+}
