@@ -124,15 +124,9 @@ fn decide_delete(world: &World, question: &Question<'_>, id: WorkerId, force: Fo
 fn admit(create: &Create, catalogue: &Catalogue) -> Result<(), Problem> {
     let agent = catalogue.agent(create.agent_type)?;
     catalogue.check_modules(agent, &create.modules)?;
-    if create.protocol.unwrap_or(agent.head.protocol) == AgentProtocol::Acp {
-        let asks = create.protocol.is_some() || agent.head.policy.gate.is_some();
-        if !create.allowed_commands.is_empty() && !asks {
-            let what = format!("`allowed_commands` with {}", create.agent_type);
-            return Err(not_yet(&what, "CLAUDE, FACTORY, CODEX, OPENCODE, CUSTOM"));
-        }
-        if !create.mcp.is_empty() {
-            return Err(not_yet("`mcp` over ACP", "CLAUDE"));
-        }
+    let protocol = create.protocol.unwrap_or(agent.head.protocol);
+    if protocol == AgentProtocol::Acp && !create.mcp.is_empty() {
+        return Err(not_yet("`mcp` over ACP", "CLAUDE"));
     }
     let limits = ["memory", "cpus", "pids", "turn_timeout"];
     if let Some(name) = create.limits.given().into_iter().find(|name| !limits.contains(name)) {

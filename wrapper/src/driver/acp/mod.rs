@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 
 use worker_protocol::boot::BootAgent;
 use worker_protocol::output::Outcome;
-use worker_protocol::{Output, OutputKind, Source};
+use worker_protocol::{AgentType, Output, OutputKind, Source};
 
 use super::{Driver, Question, Told, TurnEnd, TurnsEnd, Verdict, printed};
 use crate::frame::Line;
@@ -34,6 +34,7 @@ use message::{text, written};
 pub struct Acp {
     workspace: String,
     model: Option<String>,
+    titles: Titles,
     /// Requests sent so far; the last one's id.
     requests: u64,
     stage: setup::Stage,
@@ -51,6 +52,21 @@ pub struct Acp {
     cost: Option<f64>,
 }
 
+/// What the titles of tool calls are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Titles {
+    /// Words for people.
+    Words,
+    /// Of a shell, the command. Gemini CLI tells it nowhere else when it asks for permission.
+    Commands,
+}
+
+impl Titles {
+    fn of(agent: AgentType) -> Self {
+        if agent == AgentType::Gemini { Self::Commands } else { Self::Words }
+    }
+}
+
 impl Acp {
     /// A conversation that has not begun.
     #[must_use]
@@ -58,6 +74,7 @@ impl Acp {
         Self {
             workspace: agent.workspace.clone(),
             model: agent.model.clone(),
+            titles: Titles::of(agent.agent_type),
             requests: 0,
             stage: setup::Stage::Initialize,
             logins: Vec::new(),
