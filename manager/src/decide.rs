@@ -226,11 +226,6 @@ fn admit(create: &Create, catalogue: &Catalogue) -> Result<(), Problem> {
     let agent = catalogue.agent(create.agent_type)?;
     catalogue.check_modules(agent, &create.modules)?;
     let protocol = create.protocol.unwrap_or(agent.head.protocol);
-    let asks = create.protocol.is_some() || agent.head.policy.gate.is_some();
-    if protocol == AgentProtocol::Acp && !create.allowed_commands.is_empty() && !asks {
-        let what = format!("`allowed_commands` with {}", create.agent_type);
-        return Err(not_yet(&what, "CLAUDE, FACTORY, CODEX, OPENCODE, CUSTOM"));
-    }
     if create.limits.disk.is_some() {
         return Err(not_yet("`limits.disk`", "the other limits"));
     }

@@ -154,3 +154,25 @@ fn codex_runs_what_is_allowed_and_nothing_else_by_any_way() {
     let files = worker.root("ls /workspace");
     assert!(files.contains("was-allowed") && !files.contains("by-"), "{files}");
 }
+
+#[test]
+fn gemini_cli_asks_before_it_runs_a_command() {
+    let it = Installation::start();
+    let env = json!({"GEMINI_API_KEY": "scripted-key", "GOOGLE_GEMINI_BASE_URL": it.model_url()});
+    let worker = it.worker(&[
+        ("agent_type", "GEMINI"),
+        ("model", "gemini-2.5-flash"),
+        ("env", &env.to_string()),
+        ("allowed_commands", "cp"),
+    ]);
+    let ready = worker.comes_to("ready");
+    assert_eq!(ready.data()["enforced"], json!(["protocol", "landlock"]), "{ready:?}");
+    for line in WAYS {
+        worker.turn(&running("run_shell_command", &[line]));
+    }
+    let allowed = ["echo x > made; cp made was-allowed"];
+    worker.turn(&running("run_shell_command", &allowed));
+    assert_eq!(decisions(&worker), [pairs(&WAYS, "deny"), pairs(&allowed, "allow")].concat());
+    let files = worker.root("ls /workspace");
+    assert!(files.contains("was-allowed") && !files.contains("by-"), "{files}");
+}

@@ -86,7 +86,7 @@ fn the_kernel_keeps_an_agent_from_what_is_not_allowed() {
 fn a_hook_asks_the_wrapper_and_is_refused_when_nobody_answers() {
     let redis = Redis::start();
     let folder = open_folder();
-    let rules = policy(&["git log*", WRAPPER], Some(Gate::Hook), folder.path());
+    let rules = policy(&["git log*"], Some(Gate::Hook), folder.path());
     let (mut worker, boot) = shell(&redis, rules);
     let socket = boot.policy.unwrap().socket;
     let mut asks = |used: Value, socket: &str| {

@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 
 use worker_protocol::boot::BootAgent;
 use worker_protocol::output::Outcome;
-use worker_protocol::{Output, OutputKind, Source};
+use worker_protocol::{AgentType, Output, OutputKind, Source};
 
 use super::{Driver, Question, Told, TurnEnd, TurnsEnd, Verdict, printed};
 use crate::frame::Line;
@@ -43,6 +43,7 @@ pub struct Acp {
     offered: Vec<Value>,
     /// Names of models that it has, some of them.
     models: Vec<String>,
+    titles: Titles,
     /// Requests sent so far; the last one's id.
     requests: u64,
     stage: setup::Stage,
@@ -63,6 +64,21 @@ pub struct Acp {
     cost_before: f64,
 }
 
+/// What the titles of tool calls are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Titles {
+    /// Words for people.
+    Words,
+    /// Of a shell, the command. Gemini CLI tells it nowhere else when it asks for permission.
+    Commands,
+}
+
+impl Titles {
+    fn of(agent: AgentType) -> Self {
+        if agent == AgentType::Gemini { Self::Commands } else { Self::Words }
+    }
+}
+
 impl Acp {
     /// A conversation that has not begun. `mcp` is the text of the caller's file of MCP servers.
     #[must_use]
@@ -73,6 +89,7 @@ impl Acp {
             servers: mcp::Servers::read(mcp),
             offered: Vec::new(),
             models: Vec::new(),
+            titles: Titles::of(agent.agent_type),
             requests: 0,
             stage: setup::Stage::Initialize,
             logins: Vec::new(),

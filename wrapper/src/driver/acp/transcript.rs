@@ -7,7 +7,7 @@ use worker_protocol::boot::BootAgent;
 use worker_protocol::output::Outcome;
 use worker_protocol::{AgentProtocol, AgentType, Output, OutputKind};
 
-use super::Acp;
+use super::{Acp, Titles};
 use crate::driver::{Driver, Question, Told, TurnEnd, Verdict};
 use crate::frame::Line;
 use crate::kept::Past;
@@ -262,6 +262,20 @@ fn a_question_is_answered_with_the_narrowest_option_but_in_a_turn_that_is_being_
     driver.interrupt(&mut Vec::new());
     for verdict in [&Verdict::Allow, &no] {
         assert_eq!(answered(&mut driver, verdict), json!({"outcome": "cancelled"}));
+    }
+}
+
+#[test]
+fn only_where_titles_are_commands_does_one_stand_for_the_command() {
+    let ask = json!({"id": 0, "method": "session/request_permission", "params": {
+        "toolCall": {"toolCallId": "t", "kind": "execute", "title": "git log"}}});
+    for (titles, input) in
+        [(Titles::Commands, json!({"command": "git log"})), (Titles::Words, Value::Null)]
+    {
+        let mut driver = Acp { titles, ..ready() };
+        let told = hear(&mut driver, &ask);
+        let [Told::Asked(question)] = &told[..] else { panic!("{told:?}") };
+        assert_eq!(question.input, input);
     }
 }
 

@@ -6,7 +6,7 @@ use worker_protocol::output::Outcome;
 
 use super::message::{error, text, written};
 use super::tool::CALLS_KEPT;
-use super::{Acp, Question, Told, TurnEnd, Verdict};
+use super::{Acp, Question, Titles, Told, TurnEnd, Verdict};
 
 /// A prompt that was given and not answered.
 pub(super) struct Turn {
@@ -84,10 +84,15 @@ impl Acp {
         let call = params.get("toolCall").cloned().unwrap_or_default();
         let known = self.calls.get(text(&call, "toolCallId")).cloned();
         let shown = known.unwrap_or_default().with(&call);
+        let titled = self.titles == Titles::Commands && shown.tool() == "execute";
+        let input = match &shown.input {
+            Value::Null if titled => json!({"command": shown.title}),
+            input => input.clone(),
+        };
         let question = Question {
             id: id.to_string(),
             tool: shown.tool().to_owned(),
-            input: shown.input.clone(),
+            input,
             call: Some(text(&call, "toolCallId").to_owned()),
             session_id: self.session.clone(),
             raw: Some(raw),
