@@ -1,5 +1,6 @@
 //! A worker's own keys: opened before it starts, closed when it is gone.
 
+use jiff::Timestamp;
 use redis::streams::StreamRangeReply;
 use redis::{RedisResult, Value};
 use std::collections::BTreeMap;
@@ -41,8 +42,8 @@ impl Admission {
 /// The end of a worker's output.
 #[derive(Debug, Default, PartialEq)]
 pub struct Tail {
-    /// Whether the wrapper said how the agent ended.
-    pub has_exit: bool,
+    /// When the wrapper said how the agent ended, if nothing came after that.
+    pub exit_at: Option<Timestamp>,
     /// The number of the last entry.
     pub seq: u64,
     /// The final text.
@@ -185,7 +186,7 @@ impl Store {
         id: WorkerId,
         seq: u64,
         exit: &Output,
-        now: jiff::Timestamp,
+        now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut connection = self.short().await?;
         let mut command = redis::cmd("XADD");
@@ -264,7 +265,9 @@ fn is_repetition(error: &redis::RedisError) -> bool {
 fn summarise(entries: &[BTreeMap<String, String>]) -> Tail {
     let outputs: Vec<_> = entries.iter().filter_map(Output::from_entry).collect();
     let seq = entries.first().and_then(|entry| entry.get("seq")?.parse().ok()).unwrap_or(0);
-    let has_exit = outputs.first().is_some_and(|output| output.kind == OutputKind::Exit);
+    let is_exit = outputs.first().is_some_and(|output| output.kind == OutputKind::Exit);
+    let newest_at = entries.first().and_then(|entry| entry.get("timestamp")?.parse().ok());
+    let exit_at = newest_at.filter(|_| is_exit);
     let final_text = outputs
         .iter()
         .find(|output| output.kind == OutputKind::TurnCompleted && !output.content.is_empty())
@@ -283,7 +286,7 @@ fn summarise(entries: &[BTreeMap<String, String>]) -> Tail {
         let end = text.floor_char_boundary(RESULT_LIMIT);
         text.truncate(end);
     }
-    Tail { has_exit, seq, result }
+    Tail { exit_at, seq, result }
 }
 
 #[cfg(test)]
@@ -292,7 +295,7 @@ mod tests {
 
     fn entry(kind: OutputKind, text: &str, seq: u64) -> BTreeMap<String, String> {
         Output::new(kind, Source::Agent, text)
-            .to_entry(seq, jiff::Timestamp::UNIX_EPOCH)
+            .to_entry(seq, Timestamp::UNIX_EPOCH)
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))
             .collect()
@@ -305,7 +308,10 @@ mod tests {
             entry(OutputKind::TurnCompleted, "hello", 2),
             entry(OutputKind::Stdout, "noise", 1),
         ]);
-        assert_eq!(tail, Tail { has_exit: true, seq: 3, result: Some("hello".to_owned()) });
+        assert_eq!(
+            tail,
+            Tail { exit_at: Some(Timestamp::UNIX_EPOCH), seq: 3, result: Some("hello".to_owned()) }
+        );
     }
 
     #[test]
@@ -315,7 +321,7 @@ mod tests {
             entry(OutputKind::Stdout, "a", 2),
             entry(OutputKind::TurnCompleted, "", 1),
         ]);
-        assert_eq!(tail, Tail { has_exit: false, seq: 3, result: Some("a\nb".to_owned()) });
+        assert_eq!(tail, Tail { exit_at: None, seq: 3, result: Some("a\nb".to_owned()) });
     }
 
     #[test]
