@@ -7,7 +7,7 @@ use worker_protocol::{Output, OutputKind, Problem, Source, WorkerId};
 
 use super::{Hands, store_problem};
 use crate::driver::Autopsy;
-use crate::engine::{End, InstanceState};
+use crate::engine::{End, Found, InstanceState};
 use crate::store::StoreError;
 use crate::world::Evidence;
 
@@ -15,16 +15,28 @@ use crate::world::Evidence;
 pub(super) async fn autopsy(hands: &Hands, id: WorkerId) -> Result<Option<Autopsy>, Problem> {
     let found =
         hands.engine.inspect(&hands.name(id)).await.map_err(|error| Problem::from(&error))?;
-    let end = match found.map(|found| found.state) {
-        Some(InstanceState::Running) => return Ok(None),
-        Some(InstanceState::Ended(end)) => Some(end),
-        Some(InstanceState::Created) | None => None,
-    };
+    if found.as_ref().is_some_and(|found| found.state == InstanceState::Running) {
+        return Ok(None);
+    }
     // What runs beside it has nobody to serve any more.
     let stopped = hands.engine.stop(&hands.name(id), Duration::ZERO).await;
     stopped.map_err(|error| Problem::from(&error))?;
-    let evidence = evidence(hands, id, end).await.map_err(|error| store_problem(&error))?;
-    Ok(Some(if end.is_some() { Autopsy::Ended(evidence) } else { Autopsy::Gone(evidence) }))
+    let autopsy = look_back(hands, id, found.as_ref()).await;
+    autopsy.map(Some).map_err(|error| store_problem(&error))
+}
+
+/// What is known about the end of an instance that does not run.
+pub(super) async fn look_back(
+    hands: &Hands,
+    id: WorkerId,
+    found: Option<&Found>,
+) -> Result<Autopsy, StoreError> {
+    let end = found.and_then(|found| match found.state {
+        InstanceState::Ended(end) => Some(end),
+        InstanceState::Created | InstanceState::Running => None,
+    });
+    let evidence = evidence(hands, id, end, found.and_then(|found| found.started_at)).await?;
+    Ok(if end.is_some() { Autopsy::Ended(evidence) } else { Autopsy::Gone(evidence) })
 }
 
 /// What is known about an end. A reader of the output is told of it, if the wrapper could not.
@@ -32,17 +44,21 @@ pub(super) async fn evidence(
     hands: &Hands,
     id: WorkerId,
     end: Option<End>,
+    started_at: Option<Timestamp>,
 ) -> Result<Evidence, StoreError> {
     let pulse = hands.store.pulse(id).await?;
     let tail = hands.store.tail(id).await?;
-    if !tail.has_exit {
+    // One that was started again may have ended without a word: then the last is of an earlier run.
+    let told = tail.exit.filter(|exit| started_at.is_none_or(|started| exit.at > started));
+    if told.is_none() {
         let exit = exit_in_its_place(end);
         hands.store.report_exit(id, tail.seq + 1, exit, Timestamp::now()).await?;
     }
     Ok(Evidence {
         exit_code: end.map(|end| end.code),
-        oom_killed: tail.oom_killed || end.is_some_and(|end| end.oom_killed),
-        limit: tail.limit,
+        oom_killed: told.as_ref().is_some_and(|exit| exit.oom_killed)
+            || end.is_some_and(|end| end.oom_killed),
+        limit: told.and_then(|exit| exit.limit),
         pulse,
         result: tail.result,
     })

@@ -6,7 +6,7 @@ use worker_protocol::{Problem, WorkerId};
 
 use super::autopsy::evidence;
 use super::{Hands, store_problem};
-use crate::engine::InstanceState;
+use crate::engine::{Found, InstanceState};
 use crate::world::Evidence;
 
 /// May be done again after a failure, and goes on where it stood.
@@ -24,11 +24,13 @@ pub(super) async fn remove(hands: &Hands, id: WorkerId, force: Force) -> Result<
             engine.stop(&name, grace).await.map_err(|error| Problem::from(&error))?;
         }
         let found = engine.inspect(&name).await.map_err(|error| Problem::from(&error))?;
-        if let Some(InstanceState::Ended(end)) = found.map(|found| found.state) {
-            seen = evidence(hands, id, Some(end)).await.map_err(|error| store_problem(&error))?;
+        if let Some(Found { state: InstanceState::Ended(end), started_at, .. }) = found {
+            let seen_now = evidence(hands, id, Some(end), started_at).await;
+            seen = seen_now.map_err(|error| store_problem(&error))?;
         }
-        engine.remove(&name).await.map_err(|error| Problem::from(&error))?;
     }
+    // Of one that somebody else removed, something may be left.
+    engine.remove(&name).await.map_err(|error| Problem::from(&error))?;
     hands.store.close_worker(id).await.map_err(|error| store_problem(&error))?;
     Ok(seen)
 }

@@ -310,7 +310,7 @@ impl Engine for ScriptedEngine {
             Some(found) => {
                 found.state = InstanceState::Running;
                 found.ip_address = Some("10.0.0.2".to_owned());
-                found.started_at = Some(Timestamp::UNIX_EPOCH);
+                found.started_at = Some(Timestamp::now());
                 Ok(())
             }
             None => Err(EngineError::Refused {

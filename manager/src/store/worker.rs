@@ -1,5 +1,6 @@
 //! A worker's own keys: opened before it starts, closed when it is gone.
 
+use jiff::Timestamp;
 use redis::streams::StreamRangeReply;
 use redis::{RedisResult, Value};
 use std::collections::BTreeMap;
@@ -38,15 +39,33 @@ impl Admission {
     }
 }
 
+/// What the wrapper said of its agent's end.
+#[derive(Debug, PartialEq)]
+pub struct Exit {
+    /// When.
+    pub at: Timestamp,
+    /// The limit of time or cost that ended the worker.
+    pub limit: Option<LimitName>,
+    /// Whether the kernel had killed something for want of memory.
+    pub oom_killed: bool,
+}
+
+impl Exit {
+    fn read(exit: &Output, at: Timestamp) -> Self {
+        let data = exit.data.as_ref();
+        Self {
+            at,
+            limit: data.and_then(LimitName::of_exit),
+            oom_killed: data.is_some_and(|data| data["oom_killed"] == true),
+        }
+    }
+}
+
 /// The end of a worker's output.
 #[derive(Debug, Default, PartialEq)]
 pub struct Tail {
-    /// Whether the wrapper said how the agent ended.
-    pub has_exit: bool,
-    /// The limit of time or cost that ended the worker, as the wrapper said.
-    pub limit: Option<LimitName>,
-    /// Whether the kernel had killed something for want of memory, as the wrapper said.
-    pub oom_killed: bool,
+    /// What the wrapper said of the agent's end, if nothing came after that.
+    pub exit: Option<Exit>,
     /// The number of the last entry.
     pub seq: u64,
     /// The final text.
@@ -189,7 +208,7 @@ impl Store {
         id: WorkerId,
         seq: u64,
         exit: Output,
-        now: jiff::Timestamp,
+        now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut connection = self.short().await?;
         let mut command = redis::cmd("XADD");
@@ -268,8 +287,9 @@ fn is_repetition(error: &redis::RedisError) -> bool {
 fn summarise(entries: &[BTreeMap<String, String>]) -> Tail {
     let outputs: Vec<_> = entries.iter().filter_map(Output::from_entry).collect();
     let seq = entries.first().and_then(|entry| entry.get("seq")?.parse().ok()).unwrap_or(0);
+    let newest_at = entries.first().and_then(|entry| entry.get("timestamp")?.parse().ok());
     let exit = outputs.first().filter(|output| output.kind == OutputKind::Exit);
-    let told = exit.and_then(|exit| exit.data.as_ref());
+    let exit = exit.zip(newest_at).map(|(exit, at)| Exit::read(exit, at));
     let final_text = outputs
         .iter()
         .find(|output| output.kind == OutputKind::TurnCompleted && !output.content.is_empty())
@@ -288,13 +308,7 @@ fn summarise(entries: &[BTreeMap<String, String>]) -> Tail {
         let end = text.floor_char_boundary(RESULT_LIMIT);
         text.truncate(end);
     }
-    Tail {
-        has_exit: exit.is_some(),
-        limit: told.and_then(LimitName::of_exit),
-        oom_killed: told.is_some_and(|data| data["oom_killed"] == true),
-        seq,
-        result,
-    }
+    Tail { exit, seq, result }
 }
 
 #[cfg(test)]
@@ -304,7 +318,7 @@ mod tests {
 
     fn entry(kind: OutputKind, text: &str, seq: u64) -> BTreeMap<String, String> {
         Output::new(kind, Source::Agent, text)
-            .into_entry(seq, jiff::Timestamp::UNIX_EPOCH)
+            .into_entry(seq, Timestamp::UNIX_EPOCH)
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value.into_owned()))
             .collect()
@@ -317,8 +331,8 @@ mod tests {
             entry(OutputKind::TurnCompleted, "hello", 2),
             entry(OutputKind::Stdout, "noise", 1),
         ]);
-        let result = Some("hello".to_owned());
-        assert_eq!(tail, Tail { has_exit: true, seq: 3, result, ..Tail::default() });
+        let exit = Exit { at: Timestamp::UNIX_EPOCH, limit: None, oom_killed: false };
+        assert_eq!(tail, Tail { exit: Some(exit), seq: 3, result: Some("hello".to_owned()) });
     }
 
     #[test]
@@ -328,8 +342,7 @@ mod tests {
             entry(OutputKind::Stdout, "a", 2),
             entry(OutputKind::TurnCompleted, "", 1),
         ]);
-        let result = Some("a\nb".to_owned());
-        assert_eq!(tail, Tail { has_exit: false, seq: 3, result, ..Tail::default() });
+        assert_eq!(tail, Tail { exit: None, seq: 3, result: Some("a\nb".to_owned()) });
     }
 
     #[test]
@@ -337,10 +350,9 @@ mod tests {
         let limit = worker_protocol::Reached::MaxCostUsd(1.0).to_data();
         let mut exit = entry(OutputKind::Exit, "exit 1", 2);
         exit.insert("data".to_owned(), json!({"limit": limit, "oom_killed": true}).to_string());
-        let tail = summarise(std::slice::from_ref(&exit));
-        assert_eq!((tail.limit, tail.oom_killed), (Some(LimitName::MaxCostUsd), true));
-        let tail = summarise(&[entry(OutputKind::Ready, "started again", 3), exit]);
-        assert_eq!((tail.limit, tail.oom_killed), (None, false));
+        let told = summarise(std::slice::from_ref(&exit)).exit.unwrap();
+        assert_eq!((told.limit, told.oom_killed), (Some(LimitName::MaxCostUsd), true));
+        assert_eq!(summarise(&[entry(OutputKind::Ready, "started again", 3), exit]).exit, None);
     }
 
     #[test]

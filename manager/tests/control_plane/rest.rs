@@ -73,6 +73,20 @@ async fn a_manager_that_dies_in_a_stop_or_a_start_leaves_it_to_the_next() {
 }
 
 #[tokio::test]
+async fn each_run_whose_wrapper_says_nothing_has_its_exit() {
+    let stage = Stage::open().await;
+    let manager = stage.manager();
+    let id = running(&stage, &[]).await;
+    let output = format!("t:{id}:output");
+    for runs in ["1", "2"] {
+        assert_eq!(tell(&stage, "stop", &id).await["ok"], true);
+        assert_eq!(stage.redis(&["XLEN", &output]).await, runs);
+        assert_eq!(tell(&stage, "start", &id).await["ok"], true);
+    }
+    manager.stop().await;
+}
+
+#[tokio::test]
 async fn a_start_that_fails_takes_nothing_away() {
     let stage = Stage::open().await;
     let manager = stage.manager();

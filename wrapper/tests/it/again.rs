@@ -118,6 +118,27 @@ fn a_session_that_is_lost_is_told_and_a_new_one_begins() {
 }
 
 #[test]
+fn droid_goes_on_with_its_session_in_the_next_turn() {
+    let redis = Redis::start();
+    prepare(&mut redis.connect());
+    let script = r#"cat >/dev/null; echo "arguments: $*" >&2
+        echo '{"type":"completion","finalText":"done","session_id":"s7"}'"#;
+    let mut boot = boot(&redis, script);
+    boot.agent.command.push("droid".to_owned());
+    boot.agent.protocol = AgentProtocol::Droid;
+    let mut first = Worker::start(&redis, &boot);
+    first.send(&["prompt", "one"]);
+    first.heard("turn_completed", "done");
+    assert!(!first.heard("stderr", "arguments")["content"].contains("--session-id"));
+    first.signal("-TERM");
+    assert_eq!(first.code(), 0);
+    let mut second = first.start_again(&redis);
+    second.send(&["prompt", "two"]);
+    second.heard("stderr", "--session-id=s7");
+    pulse_with(&mut second, 2);
+}
+
+#[test]
 fn the_callers_environment_is_kept_for_root_alone_and_the_operators_is_not() {
     let redis = Redis::start();
     prepare(&mut redis.connect());
