@@ -38,7 +38,7 @@ async fn a_limit_that_ended_a_worker_while_no_manager_was_there_is_its_reason() 
         let exit = Output::new(OutputKind::Exit, Source::Wrapper, "the agent ended")
             .with_data(json!({"code": 0, "oom_killed": false, "limit": limit}));
         let output = format!("t:{id}:output");
-        let fields = exit.into_entry(1, jiff::Timestamp::UNIX_EPOCH);
+        let fields = exit.into_entry(1, jiff::Timestamp::now());
         let fields = fields.iter().flat_map(|(name, value)| [*name, &**value]);
         let command: Vec<_> = ["XADD", &output, "*"].into_iter().chain(fields).collect();
         stage.redis(&command).await;

@@ -59,9 +59,9 @@ pub struct Conversation {
 
 impl MessagesRequest {
     /// Whether this is an agent at work. Agents also ask for titles and summaries; those
-    /// requests carry no tools.
+    /// requests carry no tools, or want an answer of a form of its own.
     pub fn is_work(&self) -> bool {
-        !self.tools.is_empty()
+        !self.tools.is_empty() && self.aside.is_none()
     }
 
     /// Where the conversation stands.

@@ -32,9 +32,9 @@ pub fn as_messages(path: &str, body: &Value, stream: bool) -> Value {
     json!({"model": model, "stream": stream, "tools": tools, "messages": messages, "aside": aside})
 }
 
-/// The least that fits a schema. The program asks so which of its models a prompt is for; the
-/// lowest numbers and the first words mean the quick one.
-fn instance(schema: &Value) -> Value {
+/// The least that fits a schema. Gemini CLI asks so which of its models a prompt is for, and the
+/// lowest numbers and the first words mean the quick one; Codex' adapter asks for a title.
+pub(super) fn instance(schema: &Value) -> Value {
     if let Some(first) = schema["enum"].as_array().and_then(|values| values.first()) {
         return first.clone();
     }

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use super::compose::{Beat, Setting, pause, quote, tokens};
+use super::gemini::instance;
 use super::plan::{Act, Step, long_text};
 
 /// A request as the Messages API would have it.
@@ -18,7 +19,9 @@ pub fn as_messages(body: &Value) -> Value {
         }
         answering = role == "assistant";
     }
-    json!({"model": body["model"], "stream": true, "tools": tools(body), "messages": messages})
+    let aside = body["text"]["format"].get("schema").map(|schema| instance(schema).to_string());
+    json!({"model": body["model"], "stream": true, "tools": tools(body), "messages": messages,
+        "aside": aside})
 }
 
 /// For some models, Codex puts them among the input.
