@@ -12,8 +12,9 @@ use crate::mask::Masks;
 use crate::uplink::Uplink;
 
 const READ_BYTES: usize = 64 << 10;
-/// Of an event: a read may hold tens of thousands of empty lines, and each becomes an entry.
-const LINES_AT_ONCE: usize = 512;
+/// Of an event: a read may hold tens of thousands of empty lines, and each becomes an entry. All
+/// that waits in events must be little beside what may wait for Redis in memory.
+const LINES_AT_ONCE: usize = 64;
 
 /// What comes from a terminal, as it comes. Its end is an error: the last program has closed it.
 pub(crate) async fn watch(mut terminal: pipe::Receiver, events: mpsc::Sender<Event>) {

@@ -23,11 +23,12 @@ use super::wrapped::{Wrapped, megabytes, seconds};
 pub(crate) const AGENT: &str = "acp-flood";
 const UPDATES: usize = 100_000;
 const ROUNDS: usize = 3;
-/// With an event that does not come.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// An event that does not come for so long was lost.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What one run came to.
 struct Run {
+    lost: usize,
     per_second: f64,
     processor_seconds: f64,
     peak: f64,
@@ -46,11 +47,12 @@ pub(crate) fn measure(it: &Installation) -> String {
         let of = |pick: fn(&Run) -> f64| median(runs.iter().map(pick).collect());
         let per_million = of(|run| run.processor_seconds) * 1e6 / UPDATES as f64;
         let (rate, peak) = (of(|run| run.per_second), of(|run| run.peak));
-        format!("{rate:.0} | {per_million:.2} | {peak:.1} |")
+        let lost = of(|run| run.lost as f64);
+        format!("{rate:.0} | {lost:.0} | {per_million:.2} | {peak:.1} |")
     };
     format!(
-        "| {UPDATES} updates over ACP, median of {ROUNDS} | in a second | processor seconds for a \
-         million | MB, most |\n| --- | --- | --- | --- |\n| sandbox-agent | {}\n| worker-wrapper | {}\n",
+        "| {UPDATES} updates over ACP, median of {ROUNDS} | in a second | never read | processor \
+         seconds for a million | MB, most |\n| --- | --- | --- | --- | --- |\n| sandbox-agent | {}\n| worker-wrapper | {}\n",
         row(&theirs),
         row(&ours)
     )
@@ -94,20 +96,26 @@ fn myself() -> String {
 }
 
 fn through_the_wrapper(it: &Installation) -> Run {
-    let wrapped = Wrapped::ready(it, AgentProtocol::Acp, &[&myself(), AGENT]);
+    let wrapped = Wrapped::start_with(it, AgentProtocol::Acp, &[&myself(), AGENT], |boot| {
+        boot.bounds.output_entries = 2 * UPDATES;
+    });
+    wrapped.comes_to(|entry| entry.kind() == "ready");
     let redis = Redis::connect(&it.environment.redis_url);
     let (stream, mut last) = (wrapped.output().to_owned(), redis.last_id(wrapped.output()));
     let before = wrapped.seconds();
     let begin = Instant::now();
     wrapped.send(&[("prompt", "go")]);
+    let mut seen = 0;
     loop {
         let entries = redis.follow(&stream, &last, Duration::from_secs(60));
         last = entries.last().expect("an entry in time").id.clone();
+        seen += entries.iter().filter(|entry| entry.content().ends_with(" plan")).count();
         if entries.iter().any(|entry| entry.kind() == "turn_completed") {
             break;
         }
     }
     Run {
+        lost: UPDATES - seen,
         per_second: UPDATES as f64 / begin.elapsed().as_secs_f64(),
         processor_seconds: wrapped.seconds() - before,
         peak: wrapped.megabytes("VmHWM"),
@@ -135,9 +143,10 @@ fn through_the_peer(program: &Path) -> Run {
         &json!({"jsonrpc": "2.0", "id": 3, "method": "session/prompt",
         "params": {"sessionId": "one", "prompt": [{"type": "text", "text": "go"}]}}),
     );
-    reader.join().expect("all updates");
+    let (seen, at) = reader.join().expect("a reader");
     Run {
-        per_second: UPDATES as f64 / begin.elapsed().as_secs_f64(),
+        lost: UPDATES - seen,
+        per_second: seen as f64 / (at - begin).as_secs_f64(),
         processor_seconds: seconds(peer.process.id()) - before,
         peak: megabytes(peer.process.id(), "VmHWM"),
     }
@@ -194,19 +203,20 @@ impl Peer {
         io::copy(&mut answer, &mut io::sink()).expect("the whole answer");
     }
 
-    /// A thread that ends when it has all updates of one prompt.
-    fn read_updates(&self) -> JoinHandle<()> {
+    /// A thread that ends when it has all updates of one prompt, or no more come: how many there
+    /// were, and when the last one came.
+    fn read_updates(&self) -> JoinHandle<(usize, Instant)> {
         let mut events = self.request("GET /v1/acp/one", "");
         events.get_ref().set_read_timeout(Some(PATIENCE)).expect("a timeout");
         thread::spawn(move || {
-            let (mut seen, mut line) = (0, Vec::new());
-            while seen < UPDATES {
+            let (mut seen, mut at, mut line) = (0, Instant::now(), Vec::new());
+            while seen < UPDATES && events.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+                if line.windows(16).any(|part| part == b"\"session/update\"") {
+                    (seen, at) = (seen + 1, Instant::now());
+                }
                 line.clear();
-                let read = events.read_until(b'\n', &mut line).expect("an event");
-                assert!(read > 0, "the events ended after {seen}");
-                let is_update = line.windows(16).any(|part| part == b"\"session/update\"");
-                seen += usize::from(is_update);
             }
+            (seen, at)
         })
     }
 }

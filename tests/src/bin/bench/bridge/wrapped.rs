@@ -61,6 +61,8 @@ impl Wrapped {
         };
         change(&mut boot);
         let mut process = Command::new(&it.environment.wrapper)
+            .arg("--state")
+            .arg(spool.path())
             .stdin(Stdio::piped())
             .spawn()
             .expect("the wrapper");
