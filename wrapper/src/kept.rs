@@ -2,7 +2,7 @@
 //! agent has come. Files of root's in a folder of the container's own; the agent cannot read them.
 
 use serde::{Deserialize, Serialize};
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,9 @@ use worker_protocol::Boot;
 
 /// Where it is, unless the command line says otherwise.
 pub const FOLDER: &str = "/var/lib/worker";
+
+/// What the kernel writes whole or not at all, also of a program that is killed.
+const PAGE: usize = 4096;
 
 /// The folder.
 #[derive(Clone, Debug)]
@@ -66,13 +69,21 @@ impl Kept {
     /// # Errors
     /// When it cannot be written; what was noted before then stays.
     pub fn note(&self, past: &Past) -> io::Result<()> {
-        self.write(&self.past_path(), past)
+        let mut text = serde_json::to_vec(past)?;
+        if text.len() > PAGE {
+            return self.write(&self.past_path(), past);
+        }
+        text.resize(PAGE, b' ');
+        // Each turn waits for it, and another file in its place takes longer.
+        self.open(&self.past_path())?.write_all(&text)
     }
 
     /// What was noted last; none, when this is the first run or the note cannot be read.
     #[must_use]
     pub fn past(&self) -> Option<Past> {
-        serde_json::from_slice(&std::fs::read(self.past_path()).ok()?).ok()
+        let text = std::fs::read(self.past_path()).ok()?;
+        // Behind it there may be the end of a longer one.
+        serde_json::Deserializer::from_slice(&text).into_iter().next()?.ok()
     }
 
     fn past_path(&self) -> PathBuf {
@@ -81,12 +92,24 @@ impl Kept {
 
     /// Whole or not at all: a wrapper may be killed in the middle.
     fn write(&self, path: &Path, content: &impl Serialize) -> io::Result<()> {
-        std::fs::create_dir_all(&self.folder)?;
         let new = path.with_extension("new");
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        options.open(&new)?.write_all(&serde_json::to_vec(content)?)?;
+        let mut file = self.open(&new)?;
+        file.set_len(0)?;
+        file.write_all(&serde_json::to_vec(content)?)?;
         std::fs::rename(new, path)
+    }
+
+    /// Opens a file for its owner alone; it is made where it is missing.
+    fn open(&self, path: &Path) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        options.open(path).or_else(|error| {
+            if error.kind() != io::ErrorKind::NotFound {
+                return Err(error);
+            }
+            std::fs::create_dir_all(&self.folder)?;
+            options.open(path)
+        })
     }
 }
 
@@ -100,8 +123,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let kept = Kept::at(folder.path().join("of/its/own"));
         assert_eq!(kept.past(), None);
-        for turns in [1, 2] {
-            let past = Past { turns, session_id: Some("s1".into()), ..Past::default() };
+        for (turns, session) in [(1, "s1"), (2, "s"), (3, &"long".repeat(PAGE)), (4, "s1")] {
+            let past = Past { turns, session_id: Some(session.into()), ..Past::default() };
             kept.note(&past).unwrap();
             assert_eq!(kept.past(), Some(past));
         }

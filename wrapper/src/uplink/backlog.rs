@@ -20,7 +20,7 @@ use worker_protocol::Output;
 use worker_protocol::boot::Bounds;
 
 /// Of one pipeline; more gain nothing.
-const BATCH_ENTRIES: usize = 512;
+const BATCH_ENTRIES: usize = 1024;
 const BATCH_BYTES: usize = 512 << 10;
 
 /// The id of a stream entry.
@@ -100,6 +100,8 @@ pub enum Ids {
 pub struct Backlog {
     waiting: Waiting,
     flight: Vec<Flight>,
+    /// What follows the flight, made ready while that is under way. None of it was sent.
+    next: Vec<Flight>,
     pulse: Option<String>,
     seq: u64,
     last_id: StreamId,
@@ -112,6 +114,7 @@ impl Backlog {
         Self {
             waiting: Waiting::new(bounds),
             flight: Vec::new(),
+            next: Vec::new(),
             pulse: None,
             seq: 0,
             last_id: StreamId::default(),
@@ -148,40 +151,48 @@ impl Backlog {
     /// Whether Redis has everything.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.flight.is_empty() && self.pulse.is_none()
+        self.waiting.is_empty()
+            && self.flight.is_empty()
+            && self.next.is_empty()
+            && self.pulse.is_none()
     }
 
     /// What to send now: what was not settled, or else the next batch. A batch holds entries or
     /// acknowledgements, never both: an acknowledgement must not overtake a refused entry.
     pub fn take(&mut self, now: Timestamp) -> &[Flight] {
         if self.flight.is_empty() {
-            self.fill();
+            self.flight = self.fill();
         }
-        let now_ms = u64::try_from(now.as_millisecond()).unwrap_or(0);
-        for flight in &mut self.flight {
-            if let Flight::Entry { id: id @ None, .. } = flight {
-                let fresh = StreamId { ms: now_ms, n: 0 };
-                self.last_id = if fresh > self.last_id { fresh } else { self.last_id.next() };
-                *id = Some(self.last_id);
-            }
-        }
+        self.last_id = give_ids(&mut self.flight, self.last_id, now);
         &self.flight
     }
 
-    fn fill(&mut self) {
+    /// What will be sent when all of the flight was taken, so that it can be written down while
+    /// Redis is at work. Nothing, where it is not known yet, or would be an acknowledgement: that
+    /// depends on how the flight ends.
+    pub fn prepare(&mut self, now: Timestamp) -> &[Flight] {
+        if self.next.is_empty() && self.waiting.next_is_entry() {
+            self.next = self.fill();
+            self.last_id = give_ids(&mut self.next, self.last_id, now);
+        }
+        &self.next
+    }
+
+    fn fill(&mut self) -> Vec<Flight> {
+        let mut batch = Vec::new();
         if let Some(gap) = self.waiting.pop_gap() {
-            self.number(gap);
+            batch.push(self.number(gap));
         }
         let mut bytes = 0;
-        while self.flight.len() < BATCH_ENTRIES && bytes < BATCH_BYTES {
-            let acks = matches!(self.flight.first(), Some(Flight::Ack { .. }));
+        while batch.len() < BATCH_ENTRIES && bytes < BATCH_BYTES {
+            let acks = matches!(batch.first(), Some(Flight::Ack { .. }));
             match self.waiting.pop() {
-                Some(Item::Ack { id, trim_below }) if acks || self.flight.is_empty() => {
-                    self.flight.push(Flight::Ack { id, trim_below });
+                Some(Item::Ack { id, trim_below }) if acks || batch.is_empty() => {
+                    batch.push(Flight::Ack { id, trim_below });
                 }
                 Some(Item::Entry(entry)) if !acks => {
                     bytes += entry.cost();
-                    self.number(entry);
+                    batch.push(self.number(entry));
                 }
                 Some(other) => {
                     self.waiting.put_back(other);
@@ -190,13 +201,13 @@ impl Backlog {
                 None => break,
             }
         }
-        self.flight.extend(self.pulse.take().map(Flight::Pulse));
+        batch.extend(self.pulse.take().map(Flight::Pulse));
+        batch
     }
 
-    fn number(&mut self, entry: Entry) {
+    fn number(&mut self, entry: Entry) -> Flight {
         self.seq += 1;
-        let fields = entry.numbered(self.seq);
-        self.flight.push(Flight::Entry { id: None, uncertain: false, fields });
+        Flight::Entry { id: None, uncertain: false, fields: entry.numbered(self.seq) }
     }
 
     /// Takes the answers to what was sent, in order. What was not taken is sent again.
@@ -217,7 +228,22 @@ impl Backlog {
             }
             _ => true,
         });
+        if self.flight.is_empty() {
+            self.flight = std::mem::take(&mut self.next);
+        } else {
+            self.recall();
+        }
         ids
+    }
+
+    /// What was made ready comes behind what is sent again, with other ids.
+    fn recall(&mut self) {
+        for mut flight in self.next.drain(..) {
+            if let Flight::Entry { id, .. } = &mut flight {
+                *id = None;
+            }
+            self.flight.push(flight);
+        }
     }
 
     /// The connection broke before the answers came.
@@ -227,7 +253,20 @@ impl Backlog {
                 *uncertain = true;
             }
         }
+        self.recall();
     }
+}
+
+/// Gives ids to entries that have none, above the last one; gives the last one now.
+fn give_ids(batch: &mut [Flight], mut last: StreamId, now: Timestamp) -> StreamId {
+    let fresh = StreamId { ms: u64::try_from(now.as_millisecond()).unwrap_or(0), n: 0 };
+    for flight in batch {
+        if let Flight::Entry { id: id @ None, .. } = flight {
+            last = if fresh > last { fresh } else { last.next() };
+            *id = Some(last);
+        }
+    }
+    last
 }
 
 #[cfg(test)]

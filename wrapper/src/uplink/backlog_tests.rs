@@ -242,3 +242,52 @@ fn a_folder_that_cannot_be_made_is_said_once_and_memory_does() {
     assert_eq!(lines, (lost..100).map(|n| format!("{n:05}")).collect::<Vec<_>>());
     assert_eq!(errors, 1, "{got:?}");
 }
+
+#[test]
+fn what_was_made_ready_follows_when_all_was_taken() {
+    let mut backlog = Backlog::new(&Bounds::default());
+    backlog.push(said("a"), at(100));
+    assert_eq!(backlog.take(at(100)).len(), 1);
+    assert!(backlog.prepare(at(100)).is_empty(), "nothing waits");
+    backlog.push(said("b"), at(100));
+    let ready: Vec<_> = backlog.prepare(at(101)).iter().map(content).map(str::to_owned).collect();
+    assert_eq!(ready, ["b"]);
+    backlog.push(said("c"), at(101));
+    assert_eq!(backlog.settle(&[Answer::Done]), Ids::Ours);
+    assert_eq!(backlog.take(at(102)).iter().map(content).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(backlog.settle(&[Answer::Done]), Ids::Ours);
+    assert_eq!(backlog.take(at(103)).iter().map(content).collect::<Vec<_>>(), ["c"]);
+}
+
+#[test]
+fn what_was_made_ready_comes_behind_what_is_sent_again() {
+    for answer in [Some(Answer::Refused), Some(Answer::IdTooLow), None] {
+        let mut backlog = Backlog::new(&Bounds::default());
+        backlog.push(said("a"), at(100));
+        backlog.take(at(100));
+        backlog.push(said("b"), at(100));
+        backlog.prepare(at(100));
+        match answer {
+            Some(answer) => drop(backlog.settle(&[answer])),
+            None => backlog.unanswered(),
+        }
+        let again = backlog.take(at(200));
+        assert_eq!(again.iter().map(content).collect::<Vec<_>>(), ["a", "b"]);
+        let ids = again.iter().map(|flight| match flight {
+            Flight::Entry { id: Some(id), .. } => *id,
+            other => panic!("{other:?}"),
+        });
+        let ids: Vec<_> = ids.collect();
+        assert!(ids.is_sorted_by(|one, other| one < other), "{ids:?}");
+    }
+}
+
+#[test]
+fn an_acknowledgement_is_not_made_ready_before_the_flight_is_taken() {
+    let mut backlog = Backlog::new(&Bounds::default());
+    backlog.push(said("a"), at(100));
+    backlog.take(at(100));
+    backlog.acknowledge("7-0".into(), StreamId::default());
+    backlog.push(said("b"), at(100));
+    assert!(backlog.prepare(at(100)).is_empty());
+}

@@ -125,6 +125,10 @@ impl Queue {
         Some(item)
     }
 
+    pub(super) fn front(&self) -> Option<&Item> {
+        self.items.front()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.items.is_empty()
     }

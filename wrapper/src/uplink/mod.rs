@@ -154,10 +154,14 @@ impl Sender {
         let mut connection = self.redis.connect(ANSWER_WITHIN).await?;
         self.find_position(&mut connection).await?;
         self.connected(true);
+        let mut ready = None;
         loop {
-            match self.send(&mut connection).await? {
+            match self.send(&mut connection, ready.take()).await? {
                 Sent::Nothing => self.shared.work.notified().await,
-                Sent::All => retry.worked(),
+                Sent::All { next } => {
+                    retry.worked();
+                    ready = next;
+                }
                 Sent::Below => self.find_position(&mut connection).await?,
                 // Out of memory, loading, read-only: haste mends none of it, and a new connection
                 // mends some.
@@ -187,16 +191,17 @@ impl Sender {
         Ok(())
     }
 
-    async fn send(&self, connection: &mut MultiplexedConnection) -> Result<Sent, RedisError> {
-        let (pipeline, counts) = {
-            let mut state = self.shared.state();
-            let flights = state.backlog.take(Timestamp::now());
-            (self.encode(flights), flights.iter().map(commands).collect::<Vec<_>>())
-        };
-        if counts.is_empty() {
-            return Ok(Sent::Nothing);
-        }
-        let replies = connection.req_packed_commands(&pipeline, 0, pipeline.len()).await;
+    async fn send(
+        &self,
+        connection: &mut MultiplexedConnection,
+        ready: Option<Packed>,
+    ) -> Result<Sent, RedisError> {
+        let packed = ready.or_else(|| self.pack(Backlog::take));
+        let Some(Packed { pipeline, counts }) = packed else { return Ok(Sent::Nothing) };
+        let (replies, next) = tokio::join!(
+            connection.req_packed_commands(&pipeline, 0, pipeline.len()),
+            self.pack_next()
+        );
         let mut state = self.shared.state();
         let sent = match replies {
             Err(error) => {
@@ -208,13 +213,27 @@ impl Sender {
                 match (state.backlog.settle(&answers), refusal) {
                     (_, Some(error)) => Sent::Refused(error),
                     (Ids::Passed, None) => Sent::Below,
-                    (Ids::Ours, None) => Sent::All,
+                    (Ids::Ours, None) => Sent::All { next },
                 }
             }
         };
         drop(state);
         self.shared.progress.notify_waiters();
         Ok(sent)
+    }
+
+    /// Writes the next batch down while Redis works on this one.
+    async fn pack_next(&self) -> Option<Packed> {
+        // After this one is on its way.
+        tokio::task::yield_now().await;
+        self.pack(Backlog::prepare)
+    }
+
+    fn pack(&self, choose: impl Fn(&mut Backlog, Timestamp) -> &[Flight]) -> Option<Packed> {
+        let mut state = self.shared.state();
+        let flights = choose(&mut state.backlog, Timestamp::now());
+        let counts: Vec<_> = flights.iter().map(commands).collect();
+        (!counts.is_empty()).then(|| Packed { pipeline: self.encode(flights), counts })
     }
 
     fn encode(&self, flights: &[Flight]) -> Pipeline {
@@ -248,9 +267,19 @@ impl Sender {
     }
 }
 
+/// A batch as it is written to Redis.
+struct Packed {
+    pipeline: Pipeline,
+    /// Commands of each of its flights.
+    counts: Vec<usize>,
+}
+
 enum Sent {
     Nothing,
-    All,
+    All {
+        /// What was made ready meanwhile, and is the flight now.
+        next: Option<Packed>,
+    },
     /// Somebody else has written entries above ours.
     Below,
     Refused(RedisError),

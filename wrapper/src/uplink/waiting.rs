@@ -190,6 +190,12 @@ impl Waiting {
         item
     }
 
+    /// Whether the next one is known to be an entry: it is in memory, and nothing was left out
+    /// before it.
+    pub(super) fn next_is_entry(&self) -> bool {
+        self.lost.entries == 0 && matches!(self.queue.front(), Some(Item::Entry(_)))
+    }
+
     /// Puts back what was taken out last.
     pub(super) fn put_back(&mut self, item: Item) {
         self.queue.push_front(item);
