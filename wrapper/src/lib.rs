@@ -27,7 +27,9 @@ pub mod policy;
 #[cfg(test)]
 mod random;
 pub mod reaper;
+mod runner;
 mod secret_forms;
+mod surroundings;
 pub mod terminal;
 pub mod uplink;
 pub mod worker;
