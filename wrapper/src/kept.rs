@@ -1,11 +1,13 @@
-//! What a worker keeps for the case that it is started again: its boot document, and how far its
-//! agent has come. Files of root's in a folder of the container's own; the agent cannot read them.
+//! What a worker keeps for the case that it is started again: its boot document, how far its agent
+//! has come, and when it first started. Files of root's in a folder of the container's own; the agent cannot read them.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use worker_protocol::Boot;
 
@@ -90,6 +92,29 @@ impl Kept {
         self.folder.join("past.json")
     }
 
+    /// How long the worker has lived by `now`, stops included, since this was first asked.
+    #[must_use]
+    pub fn age(&self, now: Timestamp) -> Duration {
+        let born = self.first_start(now).unwrap_or_else(|error| {
+            crate::log(format_args!("the limit of the lifetime counts from this start: {error}"));
+            now
+        });
+        // A clock that was set back makes nobody older.
+        Duration::try_from(now.duration_since(born)).unwrap_or_default()
+    }
+
+    fn first_start(&self, now: Timestamp) -> io::Result<Timestamp> {
+        let path = self.folder.join("first-start");
+        match std::fs::read_to_string(&path) {
+            Ok(text) => text.parse().map_err(io::Error::other),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.open(&path)?.write_all(now.to_string().as_bytes())?;
+                Ok(now)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Whole or not at all: a wrapper may be killed in the middle.
     fn write(&self, path: &Path, content: &impl Serialize) -> io::Result<()> {
         let new = path.with_extension("new");
@@ -131,5 +156,15 @@ mod tests {
         assert_eq!(std::fs::metadata(kept.past_path()).unwrap().mode() & 0o777, 0o600);
         std::fs::write(kept.past_path(), "{").unwrap();
         assert_eq!(kept.past(), None, "half a note is none");
+    }
+
+    #[test]
+    fn a_worker_that_is_started_again_is_as_old_as_its_first_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = Kept::at(folder.path().join("new"));
+        let at = |second| Timestamp::from_second(second).unwrap();
+        assert_eq!(kept.age(at(100)), Duration::ZERO);
+        assert_eq!(kept.age(at(107)), Duration::from_secs(7));
+        assert_eq!(kept.age(at(90)), Duration::ZERO);
     }
 }

@@ -8,9 +8,9 @@
 //! [`connection`]; [`worker`] runs all of it.
 
 pub mod agent;
-pub mod birth;
 pub mod boot;
 pub mod bridge;
+mod brief;
 pub mod cgroup;
 pub mod connection;
 pub mod downlink;

@@ -10,7 +10,6 @@ use worker_protocol::boot::{BootFile, BootPolicy, Gate};
 use worker_protocol::create::Permissions;
 
 use crate::agent;
-use crate::birth;
 use crate::bridge::{Bridge, Effect, Event, LAST_WORDS_IN_HASTE, Now};
 use crate::cgroup::Shortage;
 use crate::connection::Redis;
@@ -93,7 +92,9 @@ async fn begin(boot: Boot, kept: Kept) -> Result<u8, String> {
         Process::PerTurn => Ok(()),
     };
     let input = boot.keys.input.clone();
-    let age = birth::age(&boot.bounds, Timestamp::now());
+    // Nobody asks where its life has no limit.
+    let limit = boot.bounds.max_lifetime;
+    let age = limit.map_or(Duration::ZERO, |_| kept.age(Timestamp::now()));
     let mut bridge = Bridge::new(boot, driver, age, now());
     bridge.fenced = runner.fence.is_some();
     if let Some(past) = past {

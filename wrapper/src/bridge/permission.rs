@@ -15,13 +15,12 @@ use worker_protocol::{Output, OutputKind, Source};
 
 use super::event::{Effect, Now};
 use super::state::Bridge;
+use crate::brief;
 use crate::driver::{Question, Verdict};
 use crate::policy::Ruling;
 
 /// Questions that wait for clients. An agent with more tools in flight is out of its mind.
 const QUESTIONS_KEPT: usize = 100;
-/// Characters of a tool's input that are shown to people; all of it is in `data`.
-const SHOWN: usize = 200;
 
 /// Who asks, and waits for the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,24 +173,11 @@ impl Bridge {
         for (name, value) in more.into_iter().chain([call]).filter(|(_, value)| !value.is_null()) {
             data.insert(name.to_owned(), value);
         }
-        let content = format!("{} {}: {word}", question.tool, brief(&question.input));
+        let content = format!("{} {}: {word}", question.tool, brief::input(&question.input));
         let mut output =
             Output::new(OutputKind::Permission, Source::Wrapper, content).with_data(data.into());
         output.raw.clone_from(&question.raw);
         output.session_id.clone_from(&question.session_id);
         self.say(output);
     }
-}
-
-/// A shell command is what people look for; of anything else, the JSON.
-fn brief(input: &Value) -> String {
-    let all = match input.get("command") {
-        Some(Value::String(command)) => command.clone(),
-        _ => input.to_string(),
-    };
-    let mut short: String = all.chars().take(SHOWN).collect();
-    if short.len() < all.len() {
-        short.push('…');
-    }
-    short
 }

@@ -9,12 +9,10 @@ use worker_protocol::output::Outcome;
 use worker_protocol::{Output, OutputKind, Source};
 
 use super::{Driver, Process, RunEnd, Start, Told, TurnEnd, TurnsEnd, printed};
+use crate::brief;
 use crate::frame::Line;
 use crate::kept::Past;
 use crate::reaper::Ended;
-
-/// Characters of a tool's input that are shown to people; all of it is in `data`.
-const SHOWN: usize = 200;
 
 /// One session, over many processes.
 pub struct Droid {
@@ -179,11 +177,7 @@ fn message(frame: &Value) -> Output {
 fn tool_call(frame: &Value) -> Output {
     let tool = tool(frame).unwrap_or_default();
     let input = value(frame, &["parameters", "input"]).cloned().unwrap_or_default();
-    let all = text(&input, &["command"]).map_or_else(|| input.to_string(), str::to_owned);
-    let mut brief: String = all.chars().take(SHOWN).collect();
-    if brief.len() < all.len() {
-        brief.push('…');
-    }
+    let brief = brief::input(&input);
     let data = json!({"tool": tool, "id": value(frame, &["id"]), "input": input});
     said(OutputKind::ToolCall, format!("{tool} {brief}")).with_data(data)
 }

@@ -3,13 +3,12 @@
 use serde_json::Value;
 
 use super::message::text;
+use crate::brief;
 
 /// Calls whose result has not come; more than an agent has at one time.
 pub(super) const CALLS_KEPT: usize = 256;
 /// A tool that floods has the beginning in its result.
 const PRINTED_BYTES: usize = 1 << 20;
-/// Characters of a tool's input that are shown to people; all of it is in `data`.
-const SHOWN: usize = 200;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Call {
@@ -77,11 +76,7 @@ impl Call {
             (_, "") => self.input.to_string(),
             (_, title) => title.to_owned(),
         };
-        let mut short: String = what.chars().take(SHOWN).collect();
-        if short.len() < what.len() {
-            short.push('…');
-        }
-        format!("{} {short}", self.tool())
+        format!("{} {}", self.tool(), brief::shortened(&what))
     }
 
     /// What came out of it, as text.

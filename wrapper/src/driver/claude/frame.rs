@@ -6,9 +6,7 @@ use std::collections::BTreeMap;
 use worker_protocol::{Output, OutputKind};
 
 use super::{Question, said};
-
-/// Characters of a tool's input that are shown to people; all of it is in `data`.
-const SHOWN: usize = 200;
+use crate::brief;
 
 /// What the agent says and does: one entry for each block.
 pub(super) fn assistant(frame: &Value, tools: &mut BTreeMap<String, String>) -> Vec<Output> {
@@ -33,7 +31,7 @@ fn tool_call(block: &Value, tools: &mut BTreeMap<String, String>) -> Output {
     let input = block.get("input").cloned().unwrap_or_default();
     tools.insert(id.to_owned(), tool.to_owned());
     let data = json!({"tool": tool, "input": input, "id": id});
-    said(OutputKind::ToolCall, format!("{tool} {}", brief(&input))).with_data(data)
+    said(OutputKind::ToolCall, format!("{tool} {}", brief::input(&input))).with_data(data)
 }
 
 fn tool_result(block: &Value, tools: &mut BTreeMap<String, String>) -> Output {
@@ -56,19 +54,6 @@ fn content_text(block: &Value) -> String {
         }
         _ => String::new(),
     }
-}
-
-/// A shell command is what people look for; of anything else, the JSON.
-fn brief(input: &Value) -> String {
-    let all = match input.get("command") {
-        Some(Value::String(command)) => command.clone(),
-        _ => input.to_string(),
-    };
-    let mut short: String = all.chars().take(SHOWN).collect();
-    if short.len() < all.len() {
-        short.push('…');
-    }
-    short
 }
 
 /// How much of the account's allowance is used.
