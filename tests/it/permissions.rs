@@ -4,6 +4,10 @@ use serde_json::json;
 
 use worker_tests::harness::{Entry, Installation, Worker};
 
+use crate::codex::codex;
+use crate::gemini::gemini;
+use crate::opencode::{SONNET, opencode};
+
 /// Ways to run `touch`, each of which would leave a file of its own.
 const WAYS: [&str; 6] = [
     "touch by-name",
@@ -111,13 +115,7 @@ fn a_client_is_asked_where_it_wants_to_be() {
 #[test]
 fn opencode_asks_before_it_runs_a_command() {
     let it = Installation::start();
-    let env = json!({"ANTHROPIC_BASE_URL": format!("{}/v1", it.model_url())});
-    let worker = it.worker(&[
-        ("agent_type", "OPENCODE"),
-        ("model", "anthropic/claude-sonnet-4-5"),
-        ("env", &env.to_string()),
-        ("allowed_commands", "cp"),
-    ]);
+    let worker = opencode(&it, &[SONNET, ("allowed_commands", "cp")]);
     let ready = worker.comes_to("ready");
     assert_eq!(ready.data()["enforced"], json!(["protocol", "landlock"]), "{ready:?}");
     for line in WAYS {
@@ -134,16 +132,7 @@ fn opencode_asks_before_it_runs_a_command() {
 #[test]
 fn codex_runs_what_is_allowed_and_nothing_else_by_any_way() {
     let it = Installation::start();
-    let provider = json!({"name": "scripted", "base_url": format!("{}/v1", it.model_url()),
-        "wire_api": "responses", "env_key": "OPENAI_API_KEY"});
-    let config = json!({"model": "scripted", "model_provider": "scripted",
-        "model_providers": {"scripted": provider}});
-    let env = json!({"OPENAI_API_KEY": "scripted-key", "CODEX_CONFIG": config.to_string()});
-    let worker = it.worker(&[
-        ("agent_type", "CODEX"),
-        ("env", &env.to_string()),
-        ("allowed_commands", "cp,ln"),
-    ]);
+    let worker = codex(&it, &[("allowed_commands", "cp,ln")]);
     let ready = worker.comes_to("ready");
     assert_eq!(ready.data()["enforced"], json!(["hook", "landlock"]), "{ready:?}");
     let end = worker.turn(&running("exec_command", &WAYS));
@@ -158,13 +147,8 @@ fn codex_runs_what_is_allowed_and_nothing_else_by_any_way() {
 #[test]
 fn gemini_cli_asks_before_it_runs_a_command() {
     let it = Installation::start();
-    let env = json!({"GEMINI_API_KEY": "scripted-key", "GOOGLE_GEMINI_BASE_URL": it.model_url()});
-    let worker = it.worker(&[
-        ("agent_type", "GEMINI"),
-        ("model", "gemini-2.5-flash"),
-        ("env", &env.to_string()),
-        ("allowed_commands", "cp"),
-    ]);
+    let fields = [("model", "gemini-2.5-flash"), ("allowed_commands", "cp")];
+    let worker = gemini(&it, &fields);
     let ready = worker.comes_to("ready");
     assert_eq!(ready.data()["enforced"], json!(["protocol", "landlock"]), "{ready:?}");
     for line in WAYS {

@@ -1,7 +1,9 @@
 //! Workers that are stopped and started again: their agents remember.
 
-use serde_json::json;
 use worker_tests::harness::{Installation, Reply, Worker, assert_numbered};
+
+use crate::codex::codex;
+use crate::opencode::{SONNET, opencode};
 
 const HERON: &str = "@model say The heron is purple.";
 
@@ -123,12 +125,7 @@ fn claude_code_without_its_session_says_so_and_begins_anew() {
 #[test]
 fn opencode_remembers_what_was_said_before_a_stop() {
     let it = Installation::start();
-    let env = json!({"ANTHROPIC_BASE_URL": format!("{}/v1", it.model_url())});
-    let worker = it.worker(&[
-        ("agent_type", "OPENCODE"),
-        ("env", &env.to_string()),
-        ("model", "anthropic/claude-sonnet-4-5"),
-    ]);
+    let worker = opencode(&it, &[SONNET]);
     remembers(&worker);
     goes(&worker);
 }
@@ -136,12 +133,7 @@ fn opencode_remembers_what_was_said_before_a_stop() {
 #[test]
 fn codex_remembers_what_was_said_before_a_stop() {
     let it = Installation::start();
-    let provider = json!({"name": "scripted", "base_url": format!("{}/v1", it.model_url()),
-        "wire_api": "responses", "env_key": "OPENAI_API_KEY"});
-    let config = json!({"model": "scripted", "model_provider": "scripted",
-        "model_providers": {"scripted": provider}});
-    let env = json!({"OPENAI_API_KEY": "scripted-key", "CODEX_CONFIG": config.to_string()});
-    let worker = it.worker(&[("agent_type", "CODEX"), ("env", &env.to_string())]);
+    let worker = codex(&it, &[]);
     remembers(&worker);
     goes(&worker);
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::compose::{Beat, Setting, pause, quote, tokens};
 use super::plan::{Act, Step, long_text};
+use super::schema::instance;
 
 /// Whether this is a path of the API, and whether the answer is to be a stream.
 pub fn asks(path: &str) -> Option<bool> {
@@ -30,24 +31,6 @@ pub fn as_messages(path: &str, body: &Value, stream: bool) -> Value {
         .find_map(|name| body["generationConfig"].get(*name));
     let aside = schema.map(|schema| instance(schema).to_string());
     json!({"model": model, "stream": stream, "tools": tools, "messages": messages, "aside": aside})
-}
-
-/// The least that fits a schema. Gemini CLI asks so which of its models a prompt is for, and the
-/// lowest numbers and the first words mean the quick one; Codex' adapter asks for a title.
-pub(super) fn instance(schema: &Value) -> Value {
-    if let Some(first) = schema["enum"].as_array().and_then(|values| values.first()) {
-        return first.clone();
-    }
-    match schema["type"].as_str().unwrap_or_default().to_ascii_lowercase().as_str() {
-        "object" => {
-            let properties = schema["properties"].as_object().into_iter().flatten();
-            properties.map(|(name, schema)| (name.clone(), instance(schema))).collect()
-        }
-        "array" => json!([]),
-        "integer" | "number" => schema.get("minimum").cloned().unwrap_or(json!(1)),
-        "boolean" => json!(false),
-        _ => json!("scripted"),
-    }
 }
 
 fn message(content: &Value) -> Value {

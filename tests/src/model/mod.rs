@@ -25,6 +25,7 @@ pub mod directives;
 pub mod gemini;
 pub mod plan;
 pub mod responses;
+mod schema;
 pub mod script;
 pub mod server;
 #[cfg(test)]

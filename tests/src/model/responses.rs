@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 
 use super::compose::{Beat, Setting, pause, quote, tokens};
-use super::gemini::instance;
 use super::plan::{Act, Step, long_text};
+use super::schema::instance;
 
 /// A request as the Messages API would have it.
 pub fn as_messages(body: &Value) -> Value {
