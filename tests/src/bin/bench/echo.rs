@@ -6,7 +6,7 @@
 
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use worker_tests::harness::{Installation, Redis};
+use worker_tests::harness::{Entry, Installation, Redis};
 
 use crate::table::{Series, Table};
 
@@ -15,7 +15,7 @@ const PROMPT: &str = "a prompt of a few words, as people write them";
 /// So long a reader needs to be blocked in Redis.
 const SETTLE: Duration = Duration::from_millis(5);
 
-/// A thread that reads a stream until an entry of a type has come.
+/// A thread that reads a stream until the entry in question has come.
 pub(crate) struct Reader;
 
 impl Reader {
@@ -25,7 +25,7 @@ impl Reader {
         it: &Installation,
         stream: &str,
         last: &str,
-        kind: &'static str,
+        is_it: impl Fn(&Entry) -> bool + Send + 'static,
     ) -> JoinHandle<Instant> {
         let redis = Redis::connect(&it.environment.redis_url);
         let (stream, mut last) = (stream.to_owned(), last.to_owned());
@@ -34,7 +34,7 @@ impl Reader {
                 let entries = redis.follow(&stream, &last, Duration::from_secs(60));
                 let now = Instant::now();
                 last = entries.last().expect("an entry in time").id.clone();
-                if entries.iter().any(|entry| entry.kind() == kind) {
+                if entries.iter().any(&is_it) {
                     return now;
                 }
             }
@@ -76,7 +76,7 @@ fn there_and_back(
     kind: &'static str,
 ) -> Duration {
     let last = it.redis.last_id(from);
-    let reader = Reader::follow(it, from, &last, kind);
+    let reader = Reader::follow(it, from, &last, move |entry| entry.kind() == kind);
     let begin = Instant::now();
     it.redis.xadd(to, fields);
     reader.join().expect("a reader") - begin

@@ -4,14 +4,18 @@
 //! scripts/bench [PART…]    # or, with services up: cargo run --release -p worker-tests --bin bench
 //! ```
 //!
-//! Parts: `times`, `footprint`, `bridge`; without any, all three. `outage` takes ten minutes. Floor and ours take turns, so that
-//! whatever else the machine does meets both. Prints tables in Markdown for `docs/performance.md`.
+//! Parts: `times`, `footprint`, `bridge`, `scale`; without any, all four. `outage` takes ten minutes.
+//! Floor and ours take turns, so that whatever else the machine does meets both. Prints tables in
+//! Markdown for `docs/performance.md`.
 
+mod bare;
 mod bridge;
 mod echo;
 mod footprint;
 mod images;
 mod launch;
+mod process;
+mod scale;
 mod table;
 
 use worker_tests::harness::Installation;
@@ -40,5 +44,9 @@ fn main() {
     }
     if is_chosen("bridge") {
         println!("{}", bridge::measure(&it));
+    }
+    drop(it);
+    if is_chosen("scale") {
+        println!("{}", scale::measure());
     }
 }

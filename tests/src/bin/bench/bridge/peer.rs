@@ -17,7 +17,8 @@ use worker_protocol::AgentProtocol;
 use worker_tests::harness::{Installation, Redis};
 
 use super::median;
-use super::wrapped::{Wrapped, megabytes, seconds};
+use super::wrapped::Wrapped;
+use crate::process::{megabytes, seconds};
 
 /// The argument that makes this program the agent.
 pub(crate) const AGENT: &str = "acp-flood";

@@ -10,7 +10,8 @@ use std::time::Instant;
 use worker_protocol::AgentProtocol;
 use worker_tests::harness::Installation;
 
-use super::wrapped::{Wrapped, megabytes};
+use super::wrapped::Wrapped;
+use crate::process::megabytes;
 use crate::table::{Series, Table};
 
 const RUNS: usize = 40;

@@ -12,10 +12,10 @@ use worker_protocol::create::Life;
 use worker_protocol::{AgentProtocol, AgentType, Boot, Secret, WorkerId};
 use worker_tests::harness::{Entry, Installation, Redis};
 
+use crate::process::{megabytes, seconds};
+
 /// Between two looks at a stream that nobody else reads.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// Of the clock in `/proc`, on Linux.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 /// It runs until it is dropped, and its keys go with it.
 pub(crate) struct Wrapped {
@@ -122,22 +122,6 @@ impl Drop for Wrapped {
         let BootKeys { input, output, heartbeat } = &self.keys;
         self.redis.run::<()>(&["DEL", input, output, heartbeat]);
     }
-}
-
-/// A size in `/proc/<pid>/status`, in MB.
-pub(crate) fn megabytes(pid: u32, name: &str) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
-    let line = status.lines().find(|line| line.starts_with(name)).expect("a size");
-    let kib: f64 = line.split_whitespace().nth(1).expect("a value").parse().expect("a number");
-    kib * 1024.0 / 1e6
-}
-
-/// Processor time of a process so far, without its children.
-pub(crate) fn seconds(pid: u32) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
-    let (_, fields) = stat.rsplit_once(')').expect("its fields");
-    let ticks = fields.split_whitespace().skip(11).take(2);
-    ticks.map(|ticks| ticks.parse::<f64>().expect("a number")).sum::<f64>() / TICKS_PER_SECOND
 }
 
 /// Of the tests' Redis: its own password, since a bench is no worker.
