@@ -174,3 +174,17 @@ impl Keeper {
         }
     }
 }
+
+#[cfg(test)]
+impl Hold {
+    /// One whose time is over, and what renews it.
+    pub(crate) fn uncertain() -> (Self, impl Fn()) {
+        let (until, held) = watch::channel(Instant::now());
+        let (lost, over) = (CancellationToken::new(), CancellationToken::new());
+        let hold = Self { name: "test".to_owned(), until: held, lost, over };
+        let renew = move || {
+            until.send_replace(surely_until(Instant::now()));
+        };
+        (hold, renew)
+    }
+}

@@ -139,3 +139,29 @@ impl Engine for LeasedEngine {
         self.engine.watch(labels)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{ScriptedEngine, Verb};
+    use crate::lease::Hold;
+    use futures_util::FutureExt;
+
+    #[tokio::test]
+    async fn nothing_is_changed_while_it_is_not_certain_who_leads() {
+        let (hold, renew) = Hold::uncertain();
+        let scripted = ScriptedEngine::new();
+        let engine = LeasedEngine::new(Arc::clone(&scripted) as Arc<dyn Engine>, hold.clone());
+        let name = InstanceName("t-1".to_owned());
+        assert!(engine.list(&[]).now_or_never().is_some(), "looking is no change");
+        let mut removal = engine.remove(&name);
+        assert!((&mut removal).now_or_never().is_none());
+        assert_eq!(scripted.count(Verb::Remove), 0);
+        renew();
+        assert!(removal.await.is_ok());
+        assert_eq!(scripted.count(Verb::Remove), 1);
+        hold.lose();
+        assert!(engine.remove(&name).now_or_never().is_none());
+        assert_eq!(scripted.count(Verb::Remove), 1, "whatever the clock says");
+    }
+}

@@ -104,10 +104,11 @@ impl Store {
             pipe.cmd("HMGET").arg(self.keys.worker(id)).arg("status").arg("request_id");
         }
         let mut connection = self.short().await?;
-        let rows: Vec<Vec<Option<String>>> = pipe
-            .query_async(&mut connection)
-            .await
-            .map_err(StoreError::during("look up a request"))?;
+        let during = StoreError::during("look up a request");
+        let rows: Vec<RedisResult<Vec<Option<String>>>> =
+            pipe.ignore_errors().query_async(&mut connection).await.map_err(&during)?;
+        let rows: Vec<Vec<Option<String>>> =
+            rows.into_iter().collect::<RedisResult<_>>().map_err(&during)?;
         let cell = |row: usize, column: usize| rows.get(row)?.get(column)?.clone();
         Ok(Prior {
             reply: cell(0, 0).and_then(|text| Reply::from_json(&text)),

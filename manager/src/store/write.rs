@@ -101,19 +101,16 @@ impl Store {
         &self,
         id: WorkerId,
     ) -> Result<Result<Map<String, Value>, Problem>, StoreError> {
-        let mut pipe = redis::pipe();
-        pipe.hgetall(self.keys.worker(id)).get(self.keys.heartbeat(id));
-        let mut connection = self.short().await?;
-        let (record, pulse): (BTreeMap<String, String>, Option<String>) = pipe
-            .query_async(&mut connection)
+        let record: BTreeMap<String, String> = redis::cmd("HGETALL")
+            .arg(self.keys.worker(id))
+            .query_async(&mut self.short().await?)
             .await
             .map_err(StoreError::during("read a worker's record"))?;
         if record.is_empty() {
             let message = format!("no worker has the id {id}, and none has had it lately");
             return Ok(Err(Problem::new(ErrorKind::UnknownWorker, message)));
         }
-        let pulse = pulse.and_then(|text| serde_json::from_str::<Pulse>(&text).ok());
-        Ok(Ok(record_content(record, pulse)))
+        Ok(Ok(record_content(record, self.pulse(id).await?)))
     }
 }
 
