@@ -57,7 +57,13 @@ impl Client {
     /// # Errors
     /// When the address is none.
     pub fn open(redis_url: &str, keys: Keys) -> Result<Self, StoreError> {
-        Ok(Self { store: Store::open(redis_url, keys, Retention::default())? })
+        Ok(Self::new(Store::open(redis_url, keys, Retention::default())?))
+    }
+
+    /// Over connections that are there.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self { store }
     }
 
     /// Sends a command and waits for its reply.

@@ -273,6 +273,7 @@ fn about_this_manager(world: &World) -> Map<String, Value> {
     let (starting, running, ended) = world.census();
     let content = json!({
         "version": env!("CARGO_PKG_VERSION"),
+        "manager": world.manager,
         "hosts": ["local"],
         "load": {
             "starting": starting,

@@ -1,16 +1,21 @@
 //! Taking commands from Redis: what was taken and not finished first, then what is new.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Sender;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use worker_protocol::{Command, Keys, WorkerId, parse_command};
+use worker_protocol::{Command, ErrorKind, Header, Keys, Problem, WorkerId, parse_command};
 
 use crate::chain::chain;
-use crate::driver::{Arrival, Event};
+use crate::driver::{Arrival, Event, Prior};
 use crate::store::{CommandReader, Delivered, Store, StoreError};
 
-/// How often entries that another manager left are looked for.
-const CLAIM_EVERY: Duration = Duration::from_secs(30);
+/// How often entries are looked for that another reader has taken: a manager that lost the lease
+/// while it waited for commands takes what comes next, and leaves it.
+const CLAIM_EVERY: Duration = Duration::from_secs(1);
+/// How often the stream is trimmed.
+const TRIM_EVERY: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -21,85 +26,154 @@ enum Connection {
     Again,
 }
 
-/// Reads until it is told to stop. A lost connection is made anew, and what it may have swallowed
-/// is read again: entries that are in work are known by their ids.
-pub async fn run(store: Store, consumer: String, events: Sender<Event>, stop: CancellationToken) {
-    let mut pause = FIRST_PAUSE;
-    let mut connection = Connection::First;
-    while !stop.is_cancelled() {
-        let started = Instant::now();
-        let Err(error) = read(&store, &consumer, &events, &stop, connection).await else { return };
-        connection = Connection::Again;
-        tracing::warn!(error = chain(&error), "reading commands was cut off; trying again");
-        if started.elapsed() > LONGEST_PAUSE {
-            pause = FIRST_PAUSE;
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    }
+/// The way of commands from Redis to the loop.
+pub(crate) struct Inbox {
+    store: Store,
+    consumer: String,
+    events: Sender<Event>,
+    /// How many arrivals the loop has handled.
+    handled: watch::Receiver<u64>,
+    /// How many it was sent.
+    sent: u64,
+    /// Entries that are counted as begun with.
+    begun: Vec<String>,
+    most_tries: u64,
 }
 
-async fn read(
-    store: &Store,
-    consumer: &str,
-    events: &Sender<Event>,
-    stop: &CancellationToken,
-    connection: Connection,
-) -> Result<(), StoreError> {
-    let mut reader = store.command_reader(consumer).await?;
-    if connection == Connection::Again {
-        let _ = events.send(Event::RedisReturned).await;
+impl Inbox {
+    /// `consumer` is a name that no other reader has. An entry that was begun with `most_tries`
+    /// times, and not come to an end with, is given up.
+    pub(crate) fn new(
+        store: Store,
+        consumer: &str,
+        most_tries: u64,
+        events: Sender<Event>,
+        handled: watch::Receiver<u64>,
+    ) -> Self {
+        let consumer = consumer.to_owned();
+        Self { store, consumer, events, handled, sent: 0, begun: Vec::new(), most_tries }
     }
-    recover(store, &mut reader, events).await?;
-    let mut claimed_at = Instant::now();
-    while !stop.is_cancelled() {
-        let entries = reader.next().await?;
-        pass_on(store, entries, events).await?;
-        if claimed_at.elapsed() > CLAIM_EVERY {
-            claimed_at = Instant::now();
-            let entries = reader.claim_abandoned().await?;
-            pass_on(store, entries, events).await?;
-            store.trim_commands().await?;
-        }
-    }
-    Ok(())
-}
 
-async fn recover(
-    store: &Store,
-    reader: &mut CommandReader,
-    events: &Sender<Event>,
-) -> Result<(), StoreError> {
-    let mut after = "0".to_owned();
-    loop {
-        let entries = reader.own_pending(&after).await?;
-        let Some(last) = entries.last() else { break };
-        after.clone_from(&last.id);
-        pass_on(store, entries, events).await?;
+    /// Reads until it is told to stop. A lost connection is made anew, and what it may have
+    /// swallowed is read again: entries that are in work are known by their ids.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        let mut pause = FIRST_PAUSE;
+        let mut connection = Connection::First;
+        while !stop.is_cancelled() {
+            let started = Instant::now();
+            let Err(error) = self.read(&stop, connection).await else { break };
+            connection = Connection::Again;
+            tracing::warn!(error = chain(&error), "reading commands was cut off; trying again");
+            if started.elapsed() > LONGEST_PAUSE {
+                pause = FIRST_PAUSE;
+            }
+            let _ = stop.run_until_cancelled(tokio::time::sleep(pause)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        if stop.is_cancelled() {
+            // What was not handled by then goes to the next manager, and is not to blame for it.
+            let _ = self.store.forget_tries(&self.begun).await;
+        }
     }
-    let entries = reader.claim_abandoned().await?;
-    pass_on(store, entries, events).await
-}
 
-async fn pass_on(
-    store: &Store,
-    entries: Vec<Delivered>,
-    events: &Sender<Event>,
-) -> Result<(), StoreError> {
-    for entry in entries {
-        if entry.fields.is_empty() {
-            tracing::error!(entry = entry.id, "a command was trimmed away before it was read");
+    async fn read(
+        &mut self,
+        stop: &CancellationToken,
+        connection: Connection,
+    ) -> Result<(), StoreError> {
+        let mut reader = self.store.command_reader(&self.consumer).await?;
+        if connection == Connection::Again {
+            let _ = self.events.send(Event::RedisReturned).await;
         }
-        let arrival = look_up(store, &entry).await?;
-        if events.send(Event::Arrived(Box::new(arrival))).await.is_err() {
-            break; // The manager ends; the entry stays pending.
+        self.settle().await?;
+        self.recover(&mut reader, stop).await?;
+        let mut claimed_at = Instant::now();
+        let mut trimmed_at = Instant::now();
+        // Whoever stops waiting for an entry leaves it to the next manager, which looks for such.
+        while let Some(entries) = stop.run_until_cancelled(reader.next()).await {
+            self.pass_on(entries?, stop).await?;
+            if claimed_at.elapsed() > CLAIM_EVERY {
+                claimed_at = Instant::now();
+                let entries = reader.claim_from_others().await?;
+                self.pass_on(entries, stop).await?;
+            }
+            if trimmed_at.elapsed() > TRIM_EVERY {
+                trimmed_at = Instant::now();
+                self.store.trim_commands().await?;
+            }
         }
+        Ok(())
     }
-    Ok(())
+
+    /// All that was taken and not finished, by whomever: the lease says that nobody works on it.
+    async fn recover(
+        &mut self,
+        reader: &mut CommandReader,
+        stop: &CancellationToken,
+    ) -> Result<(), StoreError> {
+        let mut cursor = Some(CommandReader::BEGINNING.to_owned());
+        while let Some(from) = cursor.take().filter(|_| !stop.is_cancelled()) {
+            let (entries, next) = reader.claim_all(&from).await?;
+            self.pass_on(entries, stop).await?;
+            cursor = next;
+        }
+        Ok(())
+    }
+
+    /// Where one is among them that was begun with before, one after the other: those that come
+    /// after an entry that ends the manager have no part in it.
+    async fn pass_on(
+        &mut self,
+        entries: Vec<Delivered>,
+        stop: &CancellationToken,
+    ) -> Result<(), StoreError> {
+        let ids: Vec<_> = entries.iter().map(|entry| entry.id.as_str()).collect();
+        let tries = self.store.tries(&ids).await?;
+        let suspicious = tries.iter().any(|tries| *tries > 0);
+        let together = if suspicious { 1 } else { entries.len().max(1) };
+        for (entries, tries) in entries.chunks(together).zip(tries.chunks(together)) {
+            if stop.is_cancelled() {
+                break;
+            }
+            self.hand_over(entries, tries).await?;
+        }
+        Ok(())
+    }
+
+    async fn hand_over(&mut self, entries: &[Delivered], tries: &[u64]) -> Result<(), StoreError> {
+        let ids: Vec<_> = entries.iter().map(|entry| entry.id.as_str()).collect();
+        self.begun.extend(ids.iter().map(|id| (*id).to_owned()));
+        self.store.count_tries(&ids).await?;
+        for (entry, tries) in entries.iter().zip(tries) {
+            if entry.fields.is_empty() {
+                tracing::error!(entry = entry.id, "a command was trimmed away before it was read");
+            }
+            let arrival = if *tries < self.most_tries {
+                look_up(&self.store, entry).await?
+            } else {
+                hopeless(&self.store, entry, *tries)
+            };
+            if self.events.send(Event::Arrived(Box::new(arrival))).await.is_err() {
+                return Ok(()); // The manager ends; the entry stays pending.
+            }
+            self.sent += 1;
+        }
+        self.settle().await
+    }
+
+    /// Waits until the loop has handled what it was sent.
+    async fn settle(&mut self) -> Result<(), StoreError> {
+        let sent = self.sent;
+        if self.handled.wait_for(|handled| *handled >= sent).await.is_ok() {
+            self.store.forget_tries(&self.begun).await?;
+            self.begun.clear();
+        }
+        Ok(())
+    }
 }
 
 async fn look_up(store: &Store, entry: &Delivered) -> Result<Arrival, StoreError> {
-    let (header, command) = parse_command(&entry.id, &entry.fields, store.keys());
+    let (header, command) = parse(store.keys(), entry);
     let worker_id = match &command {
         Ok(Command::Create(create)) => {
             Some(create.worker_id.unwrap_or_else(|| new_worker_id(store.keys(), &entry.id)))
@@ -107,8 +181,44 @@ async fn look_up(store: &Store, entry: &Delivered) -> Result<Arrival, StoreError
         Ok(other) => other.worker_id(),
         Err(_) => None,
     };
-    let prior = store.prior(&header.request_id, &entry.id, worker_id).await?;
-    Ok(Arrival { header, command, worker_id, prior })
+    match store.prior(&header.request_id, &entry.id, worker_id).await {
+        Ok(prior) => Ok(Arrival { header, command, worker_id, prior }),
+        Err(error) if error.is_wrong_type() => Ok(given_up(header, in_the_way(store, worker_id))),
+        Err(error) => Err(error),
+    }
+}
+
+fn in_the_way(store: &Store, worker: Option<WorkerId>) -> String {
+    let keys = store.keys();
+    let worker = worker.map(|id| format!(", or `{}`,", keys.worker(id))).unwrap_or_default();
+    let request = keys.request("<request_id>");
+    format!("the key `{request}`{worker} is not a hash: something else was written there")
+}
+
+/// One that was begun with too often.
+fn hopeless(store: &Store, entry: &Delivered, tries: u64) -> Arrival {
+    let message = format!(
+        "given up after {tries} tries: each time, the manager ended while it handled this command; \
+         its log says why"
+    );
+    given_up(parse(store.keys(), entry).0, message)
+}
+
+/// To be answered and put aside.
+fn given_up(header: Header, message: String) -> Arrival {
+    tracing::error!(entry = header.entry_id, request = header.request_id, message);
+    let command = Err(Problem::new(ErrorKind::Internal, message));
+    Arrival { header, command, worker_id: None, prior: Prior::default() }
+}
+
+/// Whatever an entry holds, it does not end the manager here.
+fn parse(keys: &Keys, entry: &Delivered) -> (Header, Result<Command, Problem>) {
+    let parsed = catch_unwind(AssertUnwindSafe(|| parse_command(&entry.id, &entry.fields, keys)));
+    parsed.unwrap_or_else(|_| {
+        let problem =
+            "reading this command failed by a defect of worker-manager; its log says more";
+        (parse_command(&entry.id, &[], keys).0, Err(Problem::new(ErrorKind::Internal, problem)))
+    })
 }
 
 /// The id of a worker whose `create` names none: the same, each time the entry is delivered, so

@@ -5,11 +5,13 @@
 //! How a command flows: [`inbox`] takes it from Redis and looks up what is known of it; [`driver`]
 //! hands it to [`decide`], changes the [`world`] and says what is to be done; [`act`] does it, by
 //! way of the [`engine`] and with an [`image`]; [`outbox`] writes reply, record and event.
-//! `sources` are what happens without a command. [`serve`] runs all of it. [`client`] is the other side, for [`run`] and for other programs;
+//! `sources` are what happens without a command. [`serve`] runs all of it, while this manager has
+//! the `lease`. [`client`] is the other side, for [`run`] and for other programs;
 //! [`archive`] moves images to other machines.
 
 pub mod act;
 pub mod archive;
+mod caught;
 pub mod chain;
 pub mod client;
 pub mod config;
@@ -17,9 +19,10 @@ pub mod decide;
 pub mod driver;
 pub mod engine;
 pub mod image;
-pub mod inbox;
+mod inbox;
 pub mod label;
-pub mod outbox;
+mod lease;
+mod outbox;
 pub mod run;
 pub mod serve;
 mod sources;

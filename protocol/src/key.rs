@@ -55,6 +55,24 @@ impl Keys {
         self.under("commands:dead")
     }
 
+    /// Hash of how often an entry of the commands was begun with and not come to an end with.
+    #[must_use]
+    pub fn tries(&self) -> String {
+        self.under("commands:tries")
+    }
+
+    /// Which manager acts for a host; it expires unless it is renewed.
+    #[must_use]
+    pub fn lease(&self, host: &str) -> String {
+        self.under(format_args!("lease:{host}"))
+    }
+
+    /// Which manager took a host's lease last: what another one writes is refused.
+    #[must_use]
+    pub fn fence(&self, host: &str) -> String {
+        self.under(format_args!("fence:{host}"))
+    }
+
     /// Stream of replies.
     #[must_use]
     pub fn responses(&self) -> String {

@@ -28,9 +28,10 @@ use worker_protocol::{ErrorKind, Problem, WorkerId};
 use crate::chain::chain;
 use crate::config::Settings;
 use crate::driver::{Order, Outcome};
-use crate::engine::{Engine, EngineError, HostFacts, InstanceName};
+use crate::engine::{Engine, EngineError, HostFacts, InstanceName, LeasedEngine};
 use crate::image::{Catalogue, ImageWish};
 use crate::label;
+use crate::lease::Hold;
 use crate::store::{Store, StoreError};
 
 /// What every verb needs.
@@ -59,6 +60,13 @@ impl Hands {
     ) -> Self {
         let (catalogue, settings) = (Arc::new(catalogue), Arc::new(settings));
         Self { engine, store, catalogue, settings, host: Arc::default() }
+    }
+
+    /// The same, in the hands of a manager that acts only while it leads.
+    pub(crate) fn under(&self, hold: &Hold) -> Self {
+        let engine = LeasedEngine::new(Arc::clone(&self.engine), hold.clone());
+        let store = self.store.fenced(hold.name());
+        Self { engine: Arc::new(engine), store, ..self.clone() }
     }
 
     async fn host(&self) -> Result<&HostFacts, EngineError> {

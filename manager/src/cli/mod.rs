@@ -1,5 +1,6 @@
 //! The command line.
 
+mod dead;
 mod images;
 mod table;
 
@@ -17,9 +18,10 @@ use worker_manager::engine::DockerEngine;
 use worker_manager::image::Catalogue;
 use worker_manager::run::{Ending, Print, Task, run};
 use worker_manager::serve::serve;
-use worker_manager::store::Store;
+use worker_manager::store::{Retention, Store};
 use worker_protocol::Keys;
 
+use dead::DeadVerb;
 use images::ImagesVerb;
 
 /// Runs coding agents in containers, commanded by a Redis stream.
@@ -54,6 +56,11 @@ enum Verb {
         /// Only tell what would be removed
         #[arg(long)]
         dry_run: bool,
+    },
+    /// See the commands that were put aside, and try them again or forget them
+    Dead {
+        #[command(subcommand)]
+        verb: DeadVerb,
     },
     /// Look at images, and move them
     Images {
@@ -114,6 +121,7 @@ pub(crate) fn main(arguments: Arguments) -> ExitCode {
                 Ok(ExitCode::SUCCESS)
             }
             Verb::Gc { dry_run } => images::gc(&client(&raw)?, dry_run).await,
+            Verb::Dead { verb } => dead::dead(&store(&raw)?, verb).await,
             Verb::Images { verb } => images::images(&hands(raw)?, verb).await,
         }
     });
@@ -193,8 +201,13 @@ fn stop_signal() -> std::io::Result<CancellationToken> {
 }
 
 fn client(raw: &RawConfig) -> Result<Client, Error> {
+    Ok(Client::new(store(raw)?))
+}
+
+fn store(raw: &RawConfig) -> Result<Store, Error> {
     let keys = Keys::new(raw.namespace.as_deref().unwrap_or(Defaults::NAMESPACE))?;
-    Ok(Client::open(raw.redis_url.as_deref().unwrap_or(Defaults::REDIS_URL), keys)?)
+    let url = raw.redis_url.as_deref().unwrap_or(Defaults::REDIS_URL);
+    Ok(Store::open(url, keys, Retention::default())?)
 }
 
 async fn ping(raw: RawConfig) -> Result<ExitCode, Error> {

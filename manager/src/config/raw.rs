@@ -36,8 +36,11 @@ pub struct RawConfig {
     pub templates: Option<PathBuf>,
     /// Where the engine listens (`DOCKER_HOST`).
     pub docker_host: Option<String>,
-    /// This manager's name among the readers of the commands; the same after a restart.
+    /// What this manager's name begins with, among the readers of the commands and as leader;
+    /// default: the machine's name.
     pub consumer: Option<String>,
+    /// A command that the manager did not survive so often is put aside.
+    pub tries: Option<usize>,
     /// Images that are built at the same time.
     pub builds: Option<usize>,
     /// A build that prints nothing for this long is ended: `10m`.
@@ -194,6 +197,7 @@ impl RawConfig {
             }),
         };
         number(&mut self.builds, "WORKER_BUILDS")?;
+        number(&mut self.tries, "WORKER_TRIES")?;
         number(&mut self.commands_entries, "WORKER_COMMANDS_ENTRIES")?;
         number(&mut self.responses_entries, "WORKER_RESPONSES_ENTRIES")?;
         number(&mut self.events_entries, "WORKER_EVENTS_ENTRIES")?;

@@ -28,6 +28,8 @@ impl Defaults {
     pub const BASE_IMAGE: &'static str = "debian:bookworm-slim";
     /// Two builds share a machine's network and disk without starving each other.
     pub const BUILDS: usize = 2;
+    /// A manager that is killed by chance is not killed five times at the same command.
+    pub const TRIES: u64 = 5;
     /// Package managers and compilers print more often.
     pub const BUILD_SILENCE: Duration = Duration::from_secs(600);
     /// A daemon that is upgraded is back sooner.
@@ -59,8 +61,10 @@ pub struct Settings {
     pub wrapper: Arc<ContextFile>,
     /// Where the engine listens.
     pub docker_host: Option<String>,
-    /// This manager's name in the consumer group.
+    /// What this manager's name begins with.
     pub consumer: String,
+    /// How often a command is begun with that the manager does not survive.
+    pub tries: u64,
     /// Images built at the same time.
     pub builds: usize,
     /// A build that prints nothing for this long is ended.
@@ -127,7 +131,8 @@ impl Settings {
             ca_bundle: raw.ca_bundle.map(|path| file("the CA bundle", path)).transpose()?,
             wrapper: file("the wrapper", wrapper)?,
             docker_host: raw.docker_host,
-            consumer: raw.consumer.unwrap_or_else(|| "manager".to_owned()),
+            consumer: consumer(raw.consumer)?,
+            tries: raw.tries.map_or(Defaults::TRIES, |tries| tries.max(1) as u64),
             builds: raw.builds.unwrap_or(Defaults::BUILDS).max(1),
             build_silence: duration("build_silence (WORKER_BUILD_SILENCE)", raw.build_silence)?
                 .unwrap_or(Defaults::BUILD_SILENCE),
@@ -163,6 +168,21 @@ pub(super) fn duration(
 ) -> Result<Option<Duration>, ConfigError> {
     let right = "must be a duration such as 90s, 15m or 7d";
     text.map(|text| value::duration(&json!(text)).ok_or_else(|| wrong(name, right))).transpose()
+}
+
+/// Whole words on one line: it stands in logs, and in Redis before a random end.
+fn consumer(given: Option<String>) -> Result<String, ConfigError> {
+    let right = "must be 1 to 64 letters, digits, `.`, `-` or `_`";
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || ['.', '-', '_'].contains(&c);
+    match given {
+        Some(name) if (1..=64).contains(&name.len()) && name.chars().all(is_plain) => Ok(name),
+        Some(_) => Err(wrong("consumer (WORKER_CONSUMER)", right)),
+        None => {
+            let host = nix::unistd::gethostname().ok().and_then(|host| host.into_string().ok());
+            let host: String = host.unwrap_or_default().chars().filter(|c| is_plain(*c)).collect();
+            Ok(if host.is_empty() { "manager".to_owned() } else { host })
+        }
+    }
 }
 
 /// At least a megabyte: with less, a worker would rather lose output than keep it.
@@ -271,6 +291,19 @@ mod tests {
         raw.limits = RawLimits { idle_timeout: Some("never".to_owned()), ..RawLimits::default() };
         let error = Settings::check(raw, Path::new("/none")).unwrap_err().to_string();
         assert!(error.contains("limits.idle_timeout"), "{error}");
+    }
+
+    #[test]
+    fn a_managers_name_is_the_machines_unless_it_is_given() {
+        let (_folder, raw) = raw();
+        let named = |name: Option<&str>| {
+            let raw = RawConfig { consumer: name.map(str::to_owned), ..raw.clone() };
+            Settings::check(raw, Path::new("/none")).map(|settings| settings.consumer)
+        };
+        assert!(!named(None).unwrap().is_empty());
+        assert_eq!(named(Some("blue-1")).unwrap(), "blue-1");
+        let error = named(Some("a b")).unwrap_err().to_string();
+        assert!(error.contains("WORKER_CONSUMER"), "{error}");
     }
 
     #[test]

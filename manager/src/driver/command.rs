@@ -52,6 +52,9 @@ fn is_known(
     prior: &Prior,
     effects: &mut Effects,
 ) -> bool {
+    if prior.retried {
+        world.requests.retry(header);
+    }
     match world.requests.arrived(header) {
         Known::SameEntry | Known::InFlight => return true,
         Known::Answered(reply) => {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use worker_protocol::command::Force;
 use worker_protocol::{Create, Header, Problem, Reply, Secret, WorkerId, rfc3339};
 
+use super::{LaunchError, Outcome};
 use crate::image::{ImageHash, ImageWish, Rendered};
 use crate::world::{BuildId, Cause, Origin, Requests, Stage, StepKind, Worker};
 
@@ -59,6 +60,21 @@ pub enum Order {
     Autopsy,
     /// Take away what it consists of.
     Remove(Force),
+}
+
+impl Order {
+    /// What comes of it when it fails so.
+    #[must_use]
+    pub fn failure(&self) -> fn(Problem) -> Outcome {
+        match self {
+            Self::Resolve(_) => |problem| Outcome::Resolved(Err(problem)),
+            Self::Launch(_) => |problem| Outcome::Launched(Err(LaunchError::Failed(problem))),
+            Self::Start(_) => |problem| Outcome::Started(Err(problem)),
+            Self::Stop => |problem| Outcome::Stopped(Err(problem)),
+            Self::Autopsy => |problem| Outcome::Autopsied(Err(problem)),
+            Self::Remove(_) => |problem| Outcome::Removed(Err(problem)),
+        }
+    }
 }
 
 /// All that making an instance needs.

@@ -88,6 +88,8 @@ pub struct Prior {
     pub reply: Option<Reply>,
     /// Whether it was this very entry that was answered.
     pub same_entry: bool,
+    /// Whether an operator wants this very entry handled as if the request were new.
+    pub retried: bool,
     /// The record of the worker in question.
     pub record: Option<PriorRecord>,
 }

@@ -1,14 +1,16 @@
 //! The seam to whatever runs workers.
 //!
 //! [`Engine`] speaks in the domain's verbs. `docker` is the real one; `scripted` plays what a test
-//! tells it. Nothing outside this folder assumes Docker: an *instance* is a container here, and
+//! tells it; `leased` is any of them in the hands of a manager that may have to stand by. Nothing outside this folder assumes Docker: an *instance* is a container here, and
 //! may be a process, a service or a pod elsewhere.
 
 mod docker;
+mod leased;
 mod scripted;
 mod types;
 
 pub use docker::{Builder, DockerEngine};
+pub(crate) use leased::LeasedEngine;
 pub use scripted::{ScriptedEngine, Verb};
 pub use types::{
     BuildError, BuildOrder, BuildStep, CacheMounts, CompanionPlan, Confinement, Disk, End,

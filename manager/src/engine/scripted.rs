@@ -62,8 +62,10 @@ struct State {
     disk: Option<Disk>,
     cache: u64,
     failures: BTreeMap<Verb, VecDeque<EngineError>>,
+    panics: BTreeSet<Verb>,
     held: BTreeSet<Verb>,
     calls: Vec<Verb>,
+    dropped: Vec<Verb>,
     inputs: BTreeMap<InstanceName, Vec<u8>>,
     starts: BTreeMap<InstanceName, usize>,
     left: BTreeMap<InstanceName, BTreeMap<String, String>>,
@@ -79,6 +81,11 @@ impl ScriptedEngine {
     /// The next call of `verb` fails so; what is told twice fails twice.
     pub fn fail_next(&self, verb: Verb, error: EngineError) {
         self.state().failures.entry(verb).or_default().push_back(error);
+    }
+
+    /// The next call of `verb` shows a defect.
+    pub fn panic_next(&self, verb: Verb) {
+        self.state().panics.insert(verb);
     }
 
     /// Calls of `verb` wait until they are let go.
@@ -141,6 +148,12 @@ impl ScriptedEngine {
         self.state().calls.iter().filter(|call| **call == verb).count()
     }
 
+    /// How many calls of a verb were held, and dropped by whoever had called.
+    #[must_use]
+    pub fn dropped(&self, verb: Verb) -> usize {
+        self.state().dropped.iter().filter(|call| **call == verb).count()
+    }
+
     /// The instances that there are.
     #[must_use]
     pub fn instances(&self) -> Vec<Found> {
@@ -164,18 +177,36 @@ impl ScriptedEngine {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes the call, waits while it is held, and fails when it was told to.
+    /// Notes the call, waits while it is held, and fails or panics when it was told to.
     async fn call(&self, verb: Verb) -> Result<(), EngineError> {
         self.state().calls.push(verb);
-        loop {
+        let mut held = Held { engine: self, verb, until_then: true };
+        while held.until_then {
             let changed = self.changed.notified();
-            if !self.state().held.contains(&verb) {
-                break;
+            held.until_then = self.state().held.contains(&verb);
+            if held.until_then {
+                changed.await;
             }
-            changed.await;
         }
+        let panics = self.state().panics.remove(&verb);
+        assert!(!panics, "told to panic");
         let failure = self.state().failures.get_mut(&verb).and_then(VecDeque::pop_front);
         failure.map_or(Ok(()), Err)
+    }
+}
+
+/// A call that may be dropped while it waits.
+struct Held<'a> {
+    engine: &'a ScriptedEngine,
+    verb: Verb,
+    until_then: bool,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if self.until_then {
+            self.engine.state().dropped.push(self.verb);
+        }
     }
 }
 

@@ -43,6 +43,14 @@ pub enum StoreError {
         #[source]
         source: redis::RedisError,
     },
+    /// Another manager has the lease: nothing was written.
+    #[error("did not {what} in redis: {holder} has taken over")]
+    Fenced {
+        /// What was to be done.
+        what: &'static str,
+        /// Who has it.
+        holder: String,
+    },
     /// It is too old.
     #[error("redis {version} is too old: 7.0 or later is needed, for access rules per key")]
     TooOld {
@@ -52,10 +60,23 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether a key holds something else than it should: asking again is in vain until somebody
+    /// mends that.
+    #[must_use]
+    pub fn is_wrong_type(&self) -> bool {
+        matches!(self, Self::Command { source, .. } if source.code() == Some("WRONGTYPE"))
+    }
+
     /// Wraps the library's error.
     pub(super) fn during(what: &'static str) -> impl Fn(redis::RedisError) -> Self {
         move |source| Self::Command { what, source }
     }
+}
+
+/// Whether a command of a transaction fails again whenever it is tried. What a Redis in trouble
+/// says passes: `OOM`, `MISCONF`, `READONLY`, `NOPERM`, `BUSY` and others.
+pub(super) fn is_final(error: &redis::RedisError) -> bool {
+    matches!(error.code(), Some("WRONGTYPE" | "ERR" | "NOGROUP"))
 }
 
 /// Redis, as this installation uses it.
@@ -66,6 +87,8 @@ pub struct Store {
     address: String,
     pub(super) keys: Keys,
     pub(super) retention: Retention,
+    /// The name under which the lease is held; none for a client.
+    pub(super) holder: Option<String>,
 }
 
 impl Store {
@@ -95,7 +118,7 @@ impl Store {
                 source: source.into(),
             })?;
         let client = Client::open(info).map_err(StoreError::Address)?;
-        Ok(Self { pool, client, address, keys, retention })
+        Ok(Self { pool, client, address, keys, retention, holder: None })
     }
 
     /// The keys.
@@ -125,7 +148,15 @@ impl Store {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(block + CONNECT));
-        let connection = self.client.get_multiplexed_async_connection_with_config(&config).await;
+        self.connection(&config).await
+    }
+
+    /// A connection of its own.
+    pub(super) async fn connection(
+        &self,
+        config: &AsyncConnectionConfig,
+    ) -> Result<MultiplexedConnection, StoreError> {
+        let connection = self.client.get_multiplexed_async_connection_with_config(config).await;
         connection.map_err(|source| self.unreachable(source))
     }
 

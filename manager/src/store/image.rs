@@ -10,20 +10,20 @@ use super::write::Batch;
 impl Batch<'_> {
     /// An image is used now.
     pub(crate) fn touch(&mut self, hash: &str, now: jiff::Timestamp) {
-        self.pipe.zadd(self.store.keys.images(), hash, now.as_second()).ignore();
+        self.pipe.zadd(self.store.keys.images(), hash, now.as_second());
     }
 
     /// What is known about an image that was built.
     pub(crate) fn image(&mut self, hash: &str, fields: &Map<String, Value>) {
         for (name, value) in fields {
-            self.pipe.hset(self.store.keys.image(hash), name, plain(value)).ignore();
+            self.pipe.hset(self.store.keys.image(hash), name, plain(value));
         }
     }
 
     /// An image is gone.
     pub(crate) fn forget_image(&mut self, hash: &str) {
-        self.pipe.zrem(self.store.keys.images(), hash).ignore();
-        self.pipe.del(self.store.keys.image(hash)).ignore();
+        self.pipe.zrem(self.store.keys.images(), hash);
+        self.pipe.del(self.store.keys.image(hash));
     }
 }
 
@@ -43,10 +43,11 @@ impl Store {
         let mut pipe = redis::pipe();
         for hash in hashes {
             pipe.cmd("ZADD").arg(self.keys.images()).arg("NX").arg(now.as_second()).arg(hash);
-            pipe.ignore();
         }
-        pipe.zrange_withscores(self.keys.images(), 0, -1);
-        let (all,): (Vec<(String, f64)>,) = pipe
+        self.apply_all(&mut pipe, "note which images there are").await?;
+        let all: Vec<(String, f64)> = redis::cmd("ZRANGE")
+            .arg(self.keys.images())
+            .arg(&["0", "-1", "WITHSCORES"])
             .query_async(&mut self.short().await?)
             .await
             .map_err(StoreError::during("read when images were used"))?;
@@ -57,7 +58,7 @@ impl Store {
         if !gone.is_empty() {
             let mut batch = self.batch();
             gone.into_iter().for_each(|(hash, _)| batch.forget_image(hash));
-            batch.write().await?;
+            batch.write_all().await?;
         }
         Ok(all)
     }
@@ -88,6 +89,6 @@ impl Store {
         let mut batch = self.batch();
         batch.touch(hash, now);
         batch.image(hash, fields);
-        batch.write().await
+        batch.write_all().await
     }
 }

@@ -1,7 +1,7 @@
 //! Taking commands from their stream.
 
 use redis::aio::MultiplexedConnection;
-use redis::streams::{StreamAutoClaimReply, StreamId, StreamReadReply};
+use redis::streams::{StreamAutoClaimReply, StreamId, StreamRangeReply, StreamReadReply};
 use redis::{FromRedisValue, RedisResult, Value};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use worker_protocol::key::COMMAND_GROUP;
 use worker_protocol::{Reply, Status, WorkerId};
 
 use super::connect::{Store, StoreError};
+use super::lease::HOST;
 use crate::decide::PriorRecord;
 use crate::driver::Prior;
 
@@ -16,8 +17,28 @@ use crate::driver::Prior;
 const BLOCK: Duration = Duration::from_secs(2);
 /// Entries of one read: a burst is taken in a few round trips.
 const BATCH: usize = 128;
-/// An entry that another manager took and did not finish in this time is taken over.
-const ABANDONED: Duration = Duration::from_secs(60);
+
+/// Takes over what other readers took and left, and forgets readers that left nothing. In one go:
+/// with a reader that is forgotten would go what it took in between.
+const CLAIM: &str = r"
+local leader = redis.call('GET', KEYS[2])
+if leader and leader ~= ARGV[2] then return {} end
+local claimed = {}
+for _, reader in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+  local name, pending = reader[2], reader[4]
+  if name ~= ARGV[2] and pending == 0 then
+    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], name)
+  elseif name ~= ARGV[2] then
+    local ids = {}
+    for _, entry in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', ARGV[3], name)) do
+      table.insert(ids, entry[1])
+    end
+    for _, entry in ipairs(redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, unpack(ids))) do
+      table.insert(claimed, entry)
+    end
+  end
+end
+return claimed";
 
 /// A raw entry of the commands stream.
 pub struct Delivered {
@@ -31,6 +52,7 @@ pub struct Delivered {
 pub struct CommandReader {
     connection: MultiplexedConnection,
     stream: String,
+    fence: String,
     consumer: String,
 }
 
@@ -55,7 +77,10 @@ impl Store {
             Err(error) if error.code() != Some("BUSYGROUP") => {
                 Err(StoreError::during("make the consumer group of the commands")(error))
             }
-            _ => Ok(CommandReader { connection, stream, consumer: consumer.to_owned() }),
+            _ => {
+                let (fence, consumer) = (self.keys.fence(HOST), consumer.to_owned());
+                Ok(CommandReader { connection, stream, fence, consumer })
+            }
         }
     }
 
@@ -73,19 +98,22 @@ impl Store {
         pipe.cmd("HMGET")
             .arg(self.keys.request(request_id))
             .arg("reply")
-            .arg(format!("entry:{entry_id}"));
+            .arg(format!("entry:{entry_id}"))
+            .arg("retried");
         if let Some(id) = worker {
             pipe.cmd("HMGET").arg(self.keys.worker(id)).arg("status").arg("request_id");
         }
         let mut connection = self.short().await?;
-        let rows: Vec<Vec<Option<String>>> = pipe
-            .query_async(&mut connection)
-            .await
-            .map_err(StoreError::during("look up a request"))?;
+        let during = StoreError::during("look up a request");
+        let rows: Vec<RedisResult<Vec<Option<String>>>> =
+            pipe.ignore_errors().query_async(&mut connection).await.map_err(&during)?;
+        let rows: Vec<Vec<Option<String>>> =
+            rows.into_iter().collect::<RedisResult<_>>().map_err(&during)?;
         let cell = |row: usize, column: usize| rows.get(row)?.get(column)?.clone();
         Ok(Prior {
             reply: cell(0, 0).and_then(|text| Reply::from_json(&text)),
             same_entry: cell(0, 1).is_some(),
+            retried: cell(0, 2).is_some_and(|retried| retried == entry_id),
             record: cell(1, 0).and_then(|word| {
                 let request_id = cell(1, 1).unwrap_or_default();
                 Some(PriorRecord { status: Status::from_wire(&word)?, request_id })
@@ -117,14 +145,9 @@ impl Store {
             Some(id) => id,
             None => last_delivered(&stream, &mut connection).await.map_err(&during)?,
         };
-        let _: i64 = redis::cmd("XTRIM")
-            .arg(&stream)
-            .arg("MINID")
-            .arg(boundary)
-            .query_async(&mut connection)
-            .await
-            .map_err(&during)?;
-        Ok(())
+        let mut pipe = redis::pipe();
+        pipe.cmd("XTRIM").arg(&stream).arg("MINID").arg(boundary);
+        self.apply_all(&mut pipe, "trim the commands").await
     }
 }
 
@@ -142,12 +165,46 @@ async fn last_delivered(
 }
 
 impl CommandReader {
-    /// Entries that this consumer took and has not acknowledged, after `after`.
+    /// Where [`CommandReader::claim_all`] begins.
+    pub const BEGINNING: &str = "0-0";
+
+    /// Takes over the next entries that anybody took and did not acknowledge, this reader too, in
+    /// their order; and tells where to go on.
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn own_pending(&mut self, after: &str) -> Result<Vec<Delivered>, StoreError> {
-        self.read(after, None).await
+    pub async fn claim_all(
+        &mut self,
+        from: &str,
+    ) -> Result<(Vec<Delivered>, Option<String>), StoreError> {
+        let reply: StreamAutoClaimReply = redis::cmd("XAUTOCLAIM")
+            .arg(&[&self.stream, COMMAND_GROUP, &self.consumer, "0", from])
+            .arg("COUNT")
+            .arg(BATCH)
+            .query_async(&mut self.connection)
+            .await
+            .map_err(StoreError::during("claim commands that were not finished"))?;
+        let gone = reply.deleted_ids.into_iter().map(|id| Delivered { id, fields: Vec::new() });
+        let mut entries: Vec<_> = reply.claimed.into_iter().map(delivered).collect();
+        entries.extend(gone);
+        let next = reply.next_stream_id;
+        Ok((entries, (next != Self::BEGINNING).then_some(next)))
+    }
+
+    /// Takes over what others took and left.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn claim_from_others(&mut self) -> Result<Vec<Delivered>, StoreError> {
+        let reply: StreamRangeReply = redis::cmd("EVAL")
+            .arg(CLAIM)
+            .arg(2)
+            .arg(&[&self.stream, &self.fence, COMMAND_GROUP, &self.consumer])
+            .arg(BATCH)
+            .query_async(&mut self.connection)
+            .await
+            .map_err(StoreError::during("claim commands of other readers"))?;
+        Ok(reply.ids.into_iter().map(delivered).collect())
     }
 
     /// New entries; none, when there are none for a while.
@@ -155,51 +212,16 @@ impl CommandReader {
     /// # Errors
     /// When Redis does not answer, or the group is gone.
     pub async fn next(&mut self) -> Result<Vec<Delivered>, StoreError> {
-        self.read(">", Some(BLOCK)).await
-    }
-
-    async fn read(
-        &mut self,
-        from: &str,
-        block: Option<Duration>,
-    ) -> Result<Vec<Delivered>, StoreError> {
         let mut command = redis::cmd("XREADGROUP");
         command.arg("GROUP").arg(COMMAND_GROUP).arg(&self.consumer).arg("COUNT").arg(BATCH);
-        if let Some(block) = block {
-            command.arg("BLOCK").arg(u64::try_from(block.as_millis()).unwrap_or(1000));
-        }
-        command.arg("STREAMS").arg(&self.stream).arg(from);
+        command.arg("BLOCK").arg(u64::try_from(BLOCK.as_millis()).unwrap_or(1000));
+        command.arg("STREAMS").arg(&self.stream).arg(">");
         let reply: Option<StreamReadReply> = command
             .query_async(&mut self.connection)
             .await
             .map_err(StoreError::during("read commands"))?;
         let keys = reply.map(|reply| reply.keys).unwrap_or_default();
         Ok(keys.into_iter().flat_map(|key| key.ids).map(delivered).collect())
-    }
-
-    /// Takes over what other consumers took and left.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
-    pub async fn claim_abandoned(&mut self) -> Result<Vec<Delivered>, StoreError> {
-        let mut claimed = Vec::new();
-        let mut cursor = "0-0".to_owned();
-        loop {
-            let reply: StreamAutoClaimReply = redis::cmd("XAUTOCLAIM")
-                .arg(&self.stream)
-                .arg(COMMAND_GROUP)
-                .arg(&self.consumer)
-                .arg(u64::try_from(ABANDONED.as_millis()).unwrap_or(60_000))
-                .arg(&cursor)
-                .query_async(&mut self.connection)
-                .await
-                .map_err(StoreError::during("claim abandoned commands"))?;
-            claimed.extend(reply.claimed.into_iter().map(delivered));
-            if reply.next_stream_id == "0-0" {
-                return Ok(claimed);
-            }
-            cursor = reply.next_stream_id;
-        }
     }
 }
 

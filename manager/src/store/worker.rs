@@ -1,14 +1,14 @@
 //! A worker's own keys: opened before it starts, closed when it is gone.
 
 use jiff::Timestamp;
+use redis::RedisResult;
 use redis::streams::StreamRangeReply;
-use redis::{RedisResult, Value};
 use std::collections::BTreeMap;
 use worker_protocol::boot::{BootKeys, RedisAccess};
 use worker_protocol::key::INPUT_GROUP;
 use worker_protocol::{LimitName, Output, OutputKind, Pulse, Secret, Source, WorkerId};
 
-use super::connect::{Store, StoreError, texts};
+use super::connect::{Store, StoreError, is_final, texts};
 use crate::driver::RememberedWorker;
 
 /// How much of an output is looked at when a worker has ended.
@@ -106,22 +106,17 @@ impl Store {
         admission: &Admission,
     ) -> Result<(), StoreError> {
         let keys = self.workers_keys(id);
-        let mut connection = self.short().await?;
         let mut pipe = redis::pipe();
         pipe.cmd("XGROUP").arg("CREATE").arg(&keys.input).arg(INPUT_GROUP).arg("0").arg("MKSTREAM");
         pipe.cmd("ACL").arg("SETUSER").arg(self.keys.worker_name(id));
         for rule in rules(workers_url, admission, &keys) {
             pipe.arg(rule);
         }
-        let answers: Vec<RedisResult<Value>> = pipe
-            .ignore_errors()
-            .query_async(&mut connection)
-            .await
-            .map_err(StoreError::during("make a worker's streams"))?;
-        for answer in answers {
+        let what = "make a worker's streams and user";
+        for answer in self.apply(&mut pipe, what).await? {
             match answer {
                 Err(error) if !is_repetition(&error) => {
-                    return Err(StoreError::during("make a worker's streams and user")(error));
+                    return Err(StoreError::during(what)(error));
                 }
                 _ => {}
             }
@@ -142,14 +137,9 @@ impl Store {
     /// # Errors
     /// When Redis does not answer.
     pub async fn close_worker(&self, id: WorkerId) -> Result<(), StoreError> {
-        let mut connection = self.short().await?;
-        let _: i64 = redis::cmd("ACL")
-            .arg("DELUSER")
-            .arg(self.keys.worker_name(id))
-            .query_async(&mut connection)
-            .await
-            .map_err(StoreError::during("remove a worker's user"))?;
-        Ok(())
+        let mut pipe = redis::pipe();
+        pipe.cmd("ACL").arg("DELUSER").arg(self.keys.worker_name(id));
+        self.apply_all(&mut pipe, "remove a worker's user").await
     }
 
     /// The wrapper's last sign of life.
@@ -171,13 +161,9 @@ impl Store {
     /// # Errors
     /// When Redis does not answer.
     pub async fn forget_pulse(&self, id: WorkerId) -> Result<(), StoreError> {
-        let mut connection = self.short().await?;
-        let _: i64 = redis::cmd("DEL")
-            .arg(self.keys.heartbeat(id))
-            .query_async(&mut connection)
-            .await
-            .map_err(StoreError::during("remove a heartbeat"))?;
-        Ok(())
+        let mut pipe = redis::pipe();
+        pipe.del(self.keys.heartbeat(id));
+        self.apply_all(&mut pipe, "remove a heartbeat").await
     }
 
     /// The end of a worker's output.
@@ -210,17 +196,12 @@ impl Store {
         exit: Output,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let mut connection = self.short().await?;
-        let mut command = redis::cmd("XADD");
-        command.arg(self.keys.output(id)).arg("*");
+        let mut pipe = redis::pipe();
+        pipe.cmd("XADD").arg(self.keys.output(id)).arg("*");
         for (name, value) in exit.into_entry(seq, now) {
-            command.arg(name).arg(&*value);
+            pipe.arg(name).arg(&*value);
         }
-        let _: String = command
-            .query_async(&mut connection)
-            .await
-            .map_err(StoreError::during("report a worker's end"))?;
-        Ok(())
+        self.apply_all(&mut pipe, "report a worker's end").await
     }
 
     /// The records of all workers that had not been removed.
@@ -244,12 +225,24 @@ impl Store {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let records: Vec<BTreeMap<String, String>> = pipe
+        let records: Vec<RedisResult<BTreeMap<String, String>>> = pipe
+            .ignore_errors()
             .query_async(&mut connection)
             .await
             .map_err(StoreError::during("read the records of workers"))?;
-        let pairs = ids.into_iter().zip(records);
-        Ok(pairs.map(|(id, fields)| RememberedWorker { id, fields }).collect())
+        let mut remembered = Vec::new();
+        for (id, record) in ids.into_iter().zip(records) {
+            match record {
+                Ok(fields) => remembered.push(RememberedWorker { id, fields }),
+                Err(error) if is_final(&error) => {
+                    tracing::error!(worker = %id, %error, "this worker's record is something else");
+                }
+                Err(error) => {
+                    return Err(StoreError::during("read the records of workers")(error));
+                }
+            }
+        }
+        Ok(remembered)
     }
 }
 

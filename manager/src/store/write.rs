@@ -1,6 +1,6 @@
 //! Writing replies, records and events.
 
-use redis::{Pipeline, Value as RedisValue};
+use redis::Pipeline;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use worker_protocol::key::COMMAND_GROUP;
 use worker_protocol::reply::plain;
 use worker_protocol::{ErrorKind, Header, Problem, Pulse, Reply, WorkerId};
 
-use super::connect::{Store, StoreError};
+use super::connect::{Store, StoreError, is_final};
 use crate::driver::Settled;
 
 /// How much is kept of what this system writes, and for how long.
@@ -43,15 +43,21 @@ impl Default for Retention {
 }
 
 /// Writes a reply once for each entry, however often it is tried: the field `entry:<id>` of the
-/// request's hash says that this entry was answered.
+/// request's hash says that this entry was answered. Where something else has that hash's name, the
+/// acknowledgement does.
 const REPLY: &str = r"
-if redis.call('HSETNX', KEYS[1], 'entry:' .. ARGV[1], '1') == 1 then
+local fresh = redis.pcall('HSETNX', KEYS[1], 'entry:' .. ARGV[1], '1')
+if fresh == 1 then
   redis.call('HSETNX', KEYS[1], 'reply', ARGV[2])
   redis.call('EXPIRE', KEYS[1], ARGV[3])
+elseif fresh ~= 0 then
+  if not string.find(fresh.err, '^WRONGTYPE') then return fresh end
+  fresh = redis.call('XACK', KEYS[3], ARGV[8], ARGV[1])
+end
+if fresh == 1 then
   local fields = cjson.decode(ARGV[4])
   redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[5], '*', unpack(fields))
-  if ARGV[6] ~= '' then
-    redis.call('RPUSH', ARGV[6], ARGV[2])
+  if ARGV[6] ~= '' and type(redis.pcall('RPUSH', ARGV[6], ARGV[2])) == 'number' then
     redis.call('EXPIRE', ARGV[6], ARGV[7])
   end
 end
@@ -72,12 +78,19 @@ pub(crate) struct Batch<'a> {
     pub(super) pipe: Pipeline,
 }
 
+/// A command of a batch that Redis will never carry out. The others were.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// Which one, counted from 0.
+    pub(crate) at: usize,
+    /// What Redis says.
+    pub(crate) reason: String,
+}
+
 impl Store {
     /// Begins a batch.
     pub(crate) fn batch(&self) -> Batch<'_> {
-        let mut pipe = redis::pipe();
-        pipe.atomic();
-        Batch { store: self, pipe }
+        Batch { store: self, pipe: redis::pipe() }
     }
 
     /// What `status` tells: the record, with the wrapper's last sign of life.
@@ -88,19 +101,16 @@ impl Store {
         &self,
         id: WorkerId,
     ) -> Result<Result<Map<String, Value>, Problem>, StoreError> {
-        let mut pipe = redis::pipe();
-        pipe.hgetall(self.keys.worker(id)).get(self.keys.heartbeat(id));
-        let mut connection = self.short().await?;
-        let (record, pulse): (BTreeMap<String, String>, Option<String>) = pipe
-            .query_async(&mut connection)
+        let record: BTreeMap<String, String> = redis::cmd("HGETALL")
+            .arg(self.keys.worker(id))
+            .query_async(&mut self.short().await?)
             .await
             .map_err(StoreError::during("read a worker's record"))?;
         if record.is_empty() {
             let message = format!("no worker has the id {id}, and none has had it lately");
             return Ok(Err(Problem::new(ErrorKind::UnknownWorker, message)));
         }
-        let pulse = pulse.and_then(|text| serde_json::from_str::<Pulse>(&text).ok());
-        Ok(Ok(record_content(record, pulse)))
+        Ok(Ok(record_content(record, self.pulse(id).await?)))
     }
 }
 
@@ -152,8 +162,7 @@ impl Batch<'_> {
             .arg(keep.responses)
             .arg(header.reply_to.as_deref().unwrap_or_default())
             .arg(keep.reply_list.as_secs())
-            .arg(if settled == Settled::Yes { COMMAND_GROUP } else { "" })
-            .ignore();
+            .arg(if settled == Settled::Yes { COMMAND_GROUP } else { "" });
     }
 
     /// Sets fields of a record; null takes one away. A record that is new stands in the index.
@@ -161,15 +170,15 @@ impl Batch<'_> {
         let key = self.store.keys.worker(id);
         for (name, value) in fields {
             if value.is_null() {
-                self.pipe.hdel(&key, name).ignore();
+                self.pipe.hdel(&key, name);
             } else {
-                self.pipe.hset(&key, name, plain(value)).ignore();
+                self.pipe.hset(&key, name, plain(value));
             }
         }
         if let Some(Value::String(created)) = fields.get("created_at") {
             let at = created.parse::<jiff::Timestamp>().map(|at| at.as_millisecond());
             let score = at.unwrap_or_default();
-            self.pipe.zadd(self.store.keys.index(), id.to_string(), score).ignore();
+            self.pipe.zadd(self.store.keys.index(), id.to_string(), score);
         }
     }
 
@@ -177,11 +186,11 @@ impl Batch<'_> {
     pub(crate) fn farewell(&mut self, id: WorkerId) {
         let keys = &self.store.keys;
         let seconds = i64::try_from(self.store.retention.farewell.as_secs()).unwrap_or(i64::MAX);
-        self.pipe.zrem(keys.index(), id.to_string()).ignore();
+        self.pipe.zrem(keys.index(), id.to_string());
         for key in [keys.worker(id), keys.output(id), keys.input(id)] {
-            self.pipe.expire(key, seconds).ignore();
+            self.pipe.expire(key, seconds);
         }
-        self.pipe.del(keys.heartbeat(id)).ignore();
+        self.pipe.del(keys.heartbeat(id));
     }
 
     /// Adds an entry to the events stream.
@@ -192,7 +201,6 @@ impl Batch<'_> {
         for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
             command.arg(name).arg(plain(value));
         }
-        command.ignore();
     }
 
     /// Adds an entry that could not be understood: who sent it and why it failed, never its body,
@@ -211,13 +219,27 @@ impl Batch<'_> {
             .arg(&["command", &header.command])
             .arg(&["error", problem.kind.as_str()])
             .arg(&["message", &problem.message])
-            .arg(&["timestamp", &worker_protocol::rfc3339(now)])
-            .ignore();
+            .arg(&["timestamp", &worker_protocol::rfc3339(now)]);
+    }
+
+    /// Adds an entry about something that could not be written.
+    pub(crate) fn not_written(&mut self, problem: &Problem, now: jiff::Timestamp) {
+        let keep = self.store.retention.events;
+        self.pipe
+            .cmd("XADD")
+            .arg(self.store.keys.dead())
+            .arg("MAXLEN")
+            .arg("~")
+            .arg(keep)
+            .arg("*")
+            .arg(&["error", problem.kind.as_str()])
+            .arg(&["message", &problem.message])
+            .arg(&["timestamp", &worker_protocol::rfc3339(now)]);
     }
 
     /// Acknowledges a command.
     pub(crate) fn acknowledge(&mut self, entry_id: &str) {
-        self.pipe.xack(self.store.keys.commands(), COMMAND_GROUP, &[entry_id]).ignore();
+        self.pipe.xack(self.store.keys.commands(), COMMAND_GROUP, &[entry_id]);
     }
 
     /// Puts something into a worker's input: once for the request, however often tried.
@@ -229,18 +251,43 @@ impl Batch<'_> {
             .arg(self.store.keys.request(request_id))
             .arg(self.store.keys.input(id))
             .arg(self.store.retention.requests.as_secs())
-            .arg(&field)
-            .ignore();
+            .arg(&field);
     }
 
-    /// Writes it all.
-    pub(crate) async fn write(&self) -> Result<(), StoreError> {
-        let mut connection = self.store.short().await?;
-        let _: RedisValue = self
-            .pipe
-            .query_async(&mut connection)
-            .await
-            .map_err(StoreError::during("write replies and records"))?;
-        Ok(())
+    /// How many commands it has so far.
+    pub(crate) fn len(&self) -> usize {
+        self.pipe.len()
+    }
+
+    /// Writes it all as one transaction, and gives what was refused for good.
+    ///
+    /// # Errors
+    /// When Redis does not answer or is in trouble: then it is to be written again. When another
+    /// manager has the lease: then it never is.
+    pub(crate) async fn write(mut self) -> Result<Vec<Refused>, StoreError> {
+        const WHAT: &str = "write replies and records";
+        if self.pipe.is_empty() {
+            return Ok(Vec::new());
+        }
+        let answers = self.store.apply(&mut self.pipe, WHAT).await?;
+        let mut refused = Vec::new();
+        for (at, answer) in answers.into_iter().enumerate() {
+            match answer {
+                Err(error) if is_final(&error) => {
+                    refused.push(Refused { at, reason: error.to_string() });
+                }
+                Err(error) => return Err(StoreError::during(WHAT)(error)),
+                Ok(_) => {}
+            }
+        }
+        Ok(refused)
+    }
+
+    /// Writes it all, where one that is refused is an error too.
+    ///
+    /// # Errors
+    /// When Redis does not do all of it.
+    pub(super) async fn write_all(mut self) -> Result<(), StoreError> {
+        self.store.apply_all(&mut self.pipe, "write what is known about images").await
     }
 }

@@ -25,6 +25,8 @@ use crate::image::collect::Shield;
 /// Everything that decisions are made from.
 #[derive(Default)]
 pub struct World {
+    /// The name of the manager that leads.
+    pub manager: Option<String>,
     /// Every worker that exists or is wanted. A worker leaves when its removal is done.
     pub workers: BTreeMap<WorkerId, Worker>,
     /// Builds under way, one for each image, and who waits for them.

@@ -71,6 +71,16 @@ impl Requests {
         self.by_id.remove(request_id);
     }
 
+    /// Forgets the answer to a request that is to be handled anew, once for the entry that says so.
+    pub fn retry(&mut self, header: &Header) {
+        let answered_before = |request: &Request| {
+            request.answer.is_some() && !request.entries.contains(&header.entry_id)
+        };
+        if self.by_id.get(&header.request_id).is_some_and(answered_before) {
+            self.by_id.remove(&header.request_id);
+        }
+    }
+
     /// Forgets old answers.
     pub fn forget_old(&mut self, now: Timestamp) {
         self.by_id.retain(|_, request| match request.answer {
@@ -112,6 +122,19 @@ mod tests {
         requests.arrived(&header("1-0"));
         requests.let_go("r1");
         assert_eq!(requests.arrived(&header("2-0")), Known::No);
+    }
+
+    #[test]
+    fn a_request_that_an_operator_retries_is_new_once() {
+        let mut requests = Requests::default();
+        requests.arrived(&header("1-0"));
+        requests.retry(&header("2-0"));
+        assert_eq!(requests.arrived(&header("2-0")), Known::InFlight, "it is being worked on");
+        requests.answered("r1", &reply(), Timestamp::UNIX_EPOCH);
+        requests.retry(&header("3-0"));
+        assert_eq!(requests.arrived(&header("3-0")), Known::No);
+        requests.retry(&header("3-0"));
+        assert_eq!(requests.arrived(&header("3-0")), Known::SameEntry);
     }
 
     #[test]

@@ -3,7 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 
+mod dead;
 mod images;
+mod lease;
 mod limits;
 mod rest;
 mod stage;

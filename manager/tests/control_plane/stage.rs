@@ -16,9 +16,9 @@ use worker_manager::config::{RawConfig, Settings};
 use worker_manager::engine::{InstanceState, ScriptedEngine};
 use worker_manager::image::{Catalogue, Offer};
 use worker_manager::serve::serve;
-use worker_manager::store::Store;
+use worker_manager::store::{Retention, Store};
 use worker_protocol::boot::Again;
-use worker_protocol::{Boot, Pulse};
+use worker_protocol::{Boot, Keys, Pulse};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -76,6 +76,17 @@ impl Stage {
     /// A manager of the namespace `t`.
     pub(crate) fn manager(&self) -> Manager {
         self.manager_with(|_| ())
+    }
+
+    /// One of this name.
+    pub(crate) fn manager_named(&self, name: &str) -> Manager {
+        self.manager_with(|raw| raw.consumer = Some(name.to_owned()))
+    }
+
+    /// Redis, as a client has it.
+    pub(crate) fn store(&self) -> Store {
+        let url = format!("redis+unix://{}/redis.sock", self.folder.path().display());
+        Store::open(&url, Keys::new("t").unwrap(), Retention::default()).unwrap()
     }
 
     /// One that is configured otherwise.
