@@ -4,6 +4,7 @@
 //! waits, asks or reads a clock.
 
 pub mod build;
+mod record;
 pub mod request;
 pub mod sweep;
 pub mod worker;
