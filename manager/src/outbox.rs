@@ -53,12 +53,15 @@ async fn write(store: &Store, writes: &[Write]) -> Result<(), StoreError> {
             Write::Touch(hash) => batch.touch(hash.as_str(), now),
             Write::ForgetImage(hash) => batch.forget_image(hash.as_str()),
             Write::Image(hash, fields) => batch.image(hash.as_str(), fields),
-            Write::Tell(header, id) => {
+            Write::Tell(header, id, more) => {
                 // What comes before in this batch counts: it has to be in the record by then.
                 batch.write().await?;
                 batch = store.batch();
                 let reply = match store.told(*id).await? {
-                    Ok(content) => Reply::ok(header, now, content),
+                    Ok(mut content) => {
+                        content.extend(more.clone());
+                        Reply::ok(header, now, content)
+                    }
                     Err(problem) => Reply::failed(header, now, &problem, Map::new()),
                 };
                 batch.reply(header, &reply, Settled::Yes);

@@ -32,6 +32,7 @@ pub async fn serve(hands: Hands, stop: CancellationToken) -> Result<(), StoreErr
     let tasks = TaskTracker::new();
     let begun = begin(&hands, &stop).await?;
     let _ = events.send(begun).await;
+    let _ = events.send(sources::host_room(&hands).await).await;
     let consumer = hands.settings.consumer.clone();
     tasks.spawn(inbox::run(hands.store.clone(), consumer, events.clone(), stop.clone()));
     sources::listen(&tasks, &hands, &events, &stop);
@@ -83,7 +84,8 @@ struct Loop {
 impl Loop {
     fn new(hands: Hands, events: Sender<Event>, writes: UnboundedSender<Vec<Write>>) -> Self {
         let room_to_build = Arc::new(Semaphore::new(hands.settings.builds));
-        let world = World::default();
+        let mut world = World::default();
+        world.capacity.rules = hands.settings.capacity.clone();
         Self { hands, world, events, writes, builds: BTreeMap::new(), room_to_build }
     }
 
@@ -150,6 +152,11 @@ impl Loop {
             Effect::Admit(id) => {
                 tokio::spawn(async move { warn_of(id, act::admit(&hands, id).await) });
             }
+            Effect::TellWhen(at, id) => self.report(async move {
+                let left = Timestamp::now().duration_until(at);
+                tokio::time::sleep(left.try_into().unwrap_or_default()).await;
+                Event::Due(id)
+            }),
             Effect::Clear(id) => {
                 tokio::spawn(async move { warn_of(id, act::clear(&hands, id).await) });
             }

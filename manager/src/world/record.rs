@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use worker_protocol::rfc3339;
 
-use super::{Ended, Stage, Worker};
+use super::{Ended, Restarts, Stage, Worker};
 
 impl Worker {
     /// The record. Null takes a field away.
@@ -30,6 +30,14 @@ impl Worker {
             // It may have ended before, and been started again.
             for name in ["finished_at", "exit_code", "oom_killed", "error", "message"] {
                 set(name, Value::Null);
+            }
+        }
+        if !self.is_being_made() {
+            let Restarts { count, next_at, message } = &self.restarts;
+            set("restarts", json!((*count > 0).then_some(count)));
+            set("next_start_at", json!(next_at.map(rfc3339)));
+            if next_at.is_some() {
+                set("message", json!(message));
             }
         }
         match &self.stage {

@@ -22,6 +22,7 @@ use worker_protocol::command::Force;
 use worker_protocol::create::Life;
 use worker_protocol::{Create, Header, LimitName, Problem, Pulse, Status, WorkerId};
 
+use super::{Permit, Restarts};
 use crate::image::{ImageHash, Rendered};
 
 /// One worker.
@@ -44,10 +45,16 @@ pub struct Worker {
     pub stage: Stage,
     /// Since when.
     pub since: Timestamp,
+    /// How far it has been let in.
+    pub permit: Permit,
+    /// Since when it waits to be let in.
+    pub queued: Option<Timestamp>,
     /// The step under way.
     pub busy: Option<StepKind>,
     /// After what failed and is tried again: not before this.
     pub not_before: Option<Timestamp>,
+    /// How often it was started again after a failure.
+    pub restarts: Restarts,
     /// Who waits for a reply.
     pub waiting: Vec<Waiting>,
     /// Entries of `create` that are acknowledged once the worker no longer depends on them.
@@ -240,8 +247,11 @@ impl Worker {
             wish: Wish::Run,
             stage: Stage::Wanted,
             since: now,
+            permit: Permit::None,
+            queued: None,
             busy: None,
             not_before: None,
+            restarts: Restarts::default(),
             waiting: Vec::new(),
             unacknowledged: Vec::new(),
             end_heard_at: None,
@@ -263,14 +273,21 @@ impl Worker {
             (_, Stage::Wanted | Stage::Imaged { .. }) if self.origin == Origin::Adopted => None,
             (_, Stage::Wanted) => Some(StepKind::Resolve),
             (_, Stage::Imaged { .. }) => Some(StepKind::Launch),
-            (Wish::Run, Stage::Kept) => Some(StepKind::Start),
+            (Wish::Run, Stage::Kept) => self.restarts.are_due(now).then_some(StepKind::Start),
             (Wish::Rest, Stage::Kept | Stage::Running { .. }) => Some(StepKind::Stop),
             (_, Stage::Building { .. } | Stage::Running { .. } | Stage::Ended(_)) => None,
         }
     }
 
-    /// Goes to another stage.
+    /// Goes to another stage. What it was let in for has been done by then, and one that has ended
+    /// makes room.
     pub fn enter(&mut self, stage: Stage, now: Timestamp) {
+        let keeps = match &stage {
+            Stage::Broken(_) | Stage::Ended(_) | Stage::Removed(_) => Permit::None,
+            _ => Permit::Place,
+        };
+        self.permit = self.permit.min(keeps);
+        self.restarts.next_at = None;
         self.stage = stage;
         self.since = now;
     }
@@ -292,11 +309,13 @@ impl Worker {
     pub fn reason(&self) -> &str {
         match &self.stage {
             Stage::Broken(end) | Stage::Ended(end) | Stage::Removed(end) => &end.reason,
+            _ if self.queued.is_some() => "queued",
             _ if self.wish != Wish::Run => "stopping",
             Stage::Wanted => "accepted",
             Stage::Building { .. } => "building",
             Stage::Imaged { .. } => "creating",
             Stage::Running { .. } => "running",
+            Stage::Kept if self.restarts.next_at.is_some() => "restarting",
             Stage::Kept => "starting",
         }
     }

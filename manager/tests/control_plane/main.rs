@@ -3,9 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 
+mod capacity;
 mod images;
 mod limits;
 mod rest;
+mod restart;
 mod stage;
 
 use serde_json::json;
