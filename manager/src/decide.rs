@@ -5,7 +5,6 @@
 
 use serde_json::{Map, Value, json};
 use worker_protocol::command::{DryRun, Force, Selection};
-use worker_protocol::create::Restart;
 use worker_protocol::{
     AgentProtocol, AgentType, Command, Create, ErrorKind, Problem, Status, WorkerId, rfc3339,
 };
@@ -79,7 +78,9 @@ pub fn decide(world: &World, catalogue: &Catalogue, question: &Question<'_>) -> 
         (Command::Delete { force, .. }, Some(id)) => decide_delete(world, question, id, *force),
         (Command::Status { .. }, Some(id)) => Decision::Enact(Enactment::Tell(id)),
         (Command::Stop { .. }, Some(id)) => decide_of_kept(world, question, id, decide_stop),
-        (Command::Start { .. }, Some(id)) => decide_of_kept(world, question, id, decide_start),
+        (Command::Start { .. }, Some(id)) => {
+            decide_of_kept(world, question, id, |worker| decide_start(world, worker))
+        }
         (Command::Interrupt { .. }, Some(id)) => {
             decide_of_kept(world, question, id, decide_interrupt)
         }
@@ -112,9 +113,9 @@ fn decide_create(
     match question.record {
         Some(record) if record.request_id != question.request_id => taken(),
         Some(record) if record.status.is_end() => Decision::AlreadySo(told(id, record.status)),
-        _ => match admit(create, catalogue) {
-            Ok(()) => Decision::Enact(Enactment::Create(id)),
-            Err(problem) => Decision::Refuse(problem),
+        _ => match admit(create, catalogue).err().or_else(|| world.is_full()) {
+            None => Decision::Enact(Enactment::Create(id)),
+            Some(problem) => Decision::Refuse(problem),
         },
     }
 }
@@ -160,10 +161,14 @@ fn decide_stop(worker: &Worker) -> Decision {
     }
 }
 
-fn decide_start(worker: &Worker) -> Decision {
+fn decide_start(world: &World, worker: &Worker) -> Decision {
+    let full = || matches!(worker.stage, Stage::Ended(_)).then(|| world.is_full()).flatten();
     match worker.stage {
         Stage::Running { .. } if worker.wish == Wish::Run => already(worker.id, worker.status()),
-        _ => Decision::Enact(Enactment::Start(worker.id)),
+        _ => match full() {
+            None => Decision::Enact(Enactment::Start(worker.id)),
+            Some(problem) => Decision::Refuse(problem),
+        },
     }
 }
 
@@ -206,14 +211,18 @@ fn list(world: &World, selection: &Selection) -> Map<String, Value> {
         .take(LISTED + 1)
         .collect();
     let told = |worker: &&Worker| {
-        json!({
+        let mut told = json!({
             "worker_id": worker.id.to_string(),
             "status": worker.status().as_str(),
             "reason": worker.reason(),
             "agent_type": worker.spec.agent_type.as_str(),
             "created_at": rfc3339(worker.created_at),
             "labels": worker.spec.labels,
-        })
+        });
+        if worker.queued.is_some() {
+            told["queue_place"] = json!(world.capacity.place(worker.id));
+        }
+        told
     };
     let workers: Vec<_> = chosen.iter().take(LISTED).map(told).collect();
     let content = json!({"workers": workers, "more": chosen.len() > LISTED});
@@ -240,9 +249,6 @@ fn admit(create: &Create, catalogue: &Catalogue) -> Result<(), Problem> {
              its credentials come from",
             create.agent_type
         )));
-    }
-    if create.restart != Restart::Never {
-        return Err(not_yet("`restart` other than `never`", "`never`"));
     }
     if !create.workspace.is_empty() {
         return Err(not_yet("`workspace`", "an empty /workspace"));
@@ -278,6 +284,7 @@ fn about_this_manager(world: &World) -> Map<String, Value> {
         "load": {
             "starting": starting,
             "running": running,
+            "queued": world.capacity.waiting(),
             "ended": ended,
             "builds": world.builds.count(),
         },

@@ -52,12 +52,15 @@ async fn write(store: &Store, writes: &[Write]) -> Result<(), StoreError> {
     // Of each command in the batch, what it belongs to.
     let mut of = Vec::new();
     for write in writes {
-        if let Write::Tell(header, id) = write {
+        if let Write::Tell(header, id, more) = write {
             // What comes before in this batch counts: it has to be in the record by then.
             put(store, batch, &of, now).await?;
             (batch, of) = (store.batch(), Vec::new());
             let reply = match told(store, *id).await? {
-                Ok(content) => Reply::ok(header, now, content),
+                Ok(mut content) => {
+                    content.extend(more.clone());
+                    Reply::ok(header, now, content)
+                }
                 Err(problem) => Reply::failed(header, now, &problem, Map::new()),
             };
             batch.reply(header, &reply, Settled::Yes);
@@ -130,7 +133,7 @@ fn name(write: &Write) -> String {
     match write {
         Write::Record(id, _) | Write::Farewell(id) => format!("the record of {id}"),
         Write::Event(_) => "an event".to_owned(),
-        Write::Reply(header, ..) | Write::Tell(header, _) => {
+        Write::Reply(header, ..) | Write::Tell(header, ..) => {
             format!("the reply to {}", header.request_id)
         }
         Write::Dead(header, _) => format!("that {} is put aside", header.entry_id),

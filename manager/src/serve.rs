@@ -55,6 +55,7 @@ async fn lead(hands: Hands, hold: &Hold) -> Result<(), StoreError> {
     let (writes, outbox_queue) = mpsc::unbounded_channel();
     let (handled, seen) = watch::channel(0);
     let _ = events.send(begin(&hands).await?).await;
+    let _ = events.send(sources::host_room(&hands).await).await;
     let inbox =
         Inbox::new(hands.store.clone(), hold.name(), hands.settings.tries, events.clone(), seen);
     let mut crew = JoinSet::new();
@@ -139,7 +140,8 @@ impl Loop {
         handled: watch::Sender<u64>,
     ) -> Self {
         let room_to_build = Arc::new(Semaphore::new(hands.settings.builds));
-        let world = World { manager: Some(name.to_owned()), ..World::default() };
+        let mut world = World { manager: Some(name.to_owned()), ..World::default() };
+        world.capacity.rules = hands.settings.capacity.clone();
         let (tasks, builds) = (JoinSet::new(), BTreeMap::new());
         Self { hands, world, events, writes, handled, tasks, builds, room_to_build }
     }
@@ -218,6 +220,11 @@ impl Loop {
             Effect::Admit(id) => {
                 self.tasks.spawn(async move { warn_of(id, act::admit(&hands, id).await) });
             }
+            Effect::TellWhen(at, id) => self.report(async move {
+                let left = Timestamp::now().duration_until(at);
+                tokio::time::sleep(left.try_into().unwrap_or_default()).await;
+                Event::Due(id)
+            }),
             Effect::Clear(id) => {
                 self.tasks.spawn(async move { warn_of(id, act::clear(&hands, id).await) });
             }

@@ -11,12 +11,14 @@ use crate::act::{self, Hands};
 use crate::driver::Event;
 use crate::engine::EngineEvent;
 use crate::image::collect::percent_free;
-use crate::world::Cause;
+use crate::world::{Cause, HostRoom};
 
 /// How often what exists is compared with what is known, events or not.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How often the disk is looked at. A build that fills it takes longer.
 const DISK_EVERY: Duration = Duration::from_secs(30);
+/// How often it is looked whether the host has room for another start. A start takes about as long.
+const ROOM_EVERY: Duration = Duration::from_secs(2);
 /// How often it is looked whether what is to be built in advance is there: a base image may have
 /// changed, or somebody removed an image.
 const IN_ADVANCE_EVERY: Duration = Duration::from_secs(60);
@@ -37,6 +39,8 @@ pub(crate) fn listen(
     sources.spawn(look(hands, events, until));
     let (hands, events, until) = each();
     sources.spawn(mind_the_disk(hands, events, until));
+    let (hands, events, until) = each();
+    sources.spawn(mind_the_room(hands, events, until));
     let (hands, events, until) = each();
     sources.spawn(keep_the_schedule(hands, events, until));
     let (hands, events, until) = each();
@@ -73,6 +77,31 @@ async fn look(hands: Hands, events: Sender<Event>, stop: CancellationToken) {
         }
         let _ = events.send(Event::Tick).await;
     }
+}
+
+/// Workers are started while the host has room for them.
+async fn mind_the_room(hands: Hands, events: Sender<Event>, stop: CancellationToken) {
+    let rules = &hands.settings.capacity;
+    if rules.min_free_disk.is_none() && rules.min_free_memory.is_none() {
+        return;
+    }
+    let mut beat = tokio::time::interval(ROOM_EVERY);
+    while stop.run_until_cancelled(beat.tick()).await.is_some() {
+        let _ = events.send(host_room(&hands).await).await;
+    }
+}
+
+/// What the host has left. An engine that is away is complained of elsewhere.
+pub(crate) async fn host_room(hands: &Hands) -> Event {
+    let rules = &hands.settings.capacity;
+    let mut room = HostRoom::default();
+    if rules.min_free_disk.is_some() {
+        room.disk = hands.engine.disk().await.ok().flatten();
+    }
+    if rules.min_free_memory.is_some() {
+        room.memory = hands.engine.memory().await.ok().flatten();
+    }
+    Event::HostSeen(room)
 }
 
 /// A disk that is nearly full is a reason to collect images.

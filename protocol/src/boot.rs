@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::agent::{AgentProtocol, AgentType};
-use crate::create::{Life, Permissions};
+use crate::create::{Life, Permissions, Restart};
 use crate::id::WorkerId;
 use crate::pattern::CommandPattern;
 use crate::secret::Secret;
@@ -33,6 +33,9 @@ pub struct Boot {
     pub agent: BootAgent,
     /// Whether the worker ends after its first prompt.
     pub life: Life,
+    /// Whether it is started again after a failure.
+    #[serde(default)]
+    pub restart: Restart,
     /// Files that the wrapper writes before the agent starts.
     #[serde(default)]
     pub files: Vec<BootFile>,
@@ -273,6 +276,7 @@ mod tests {
                 workspace: "/workspace".into(),
             },
             life: Life::Interactive,
+            restart: Restart::Never,
             files: vec![BootFile { path: "/etc/notes".into(), text: "be brief".into() }],
             policy: None,
             bounds: Bounds::default(),

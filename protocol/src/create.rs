@@ -106,10 +106,11 @@ pub enum Life {
 }
 
 /// What to do when a worker ends by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Restart {
     /// Nothing.
+    #[default]
     Never,
     /// Start it again after a failure, at most so many times.
     OnFailure(u32),

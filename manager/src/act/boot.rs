@@ -36,6 +36,7 @@ pub(super) fn boot(
         keys: open.keys,
         agent: boot_agent(hands, spec, agent),
         life: spec.life,
+        restart: spec.restart,
         files,
         policy,
         bounds: Bounds {

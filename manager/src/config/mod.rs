@@ -1,10 +1,12 @@
 //! What the operator configured. [`raw`] is what was written down; [`settings`] is what the
 //! program uses. Nothing else reads the environment.
 
+mod capacity;
 mod gc;
 mod raw;
 mod settings;
 
+pub use capacity::RawCapacity;
 pub use gc::{Gc, RawGc};
 pub use raw::{RawConfig, RawLimits};
 pub use settings::{Defaults, Settings};

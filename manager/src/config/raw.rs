@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use worker_protocol::AgentType;
 
-use super::{ConfigError, RawGc};
+use super::{ConfigError, RawCapacity, RawGc};
 use crate::engine::Confinement;
 use crate::image::{AgentOverride, Companions, Offer};
 
@@ -14,7 +14,8 @@ use crate::image::{AgentOverride, Companions, Offer};
 const FILE: &str = "worker-manager.toml";
 
 /// Every key of the file, each of them optional. The environment variable of a key `x` at the top
-/// is `WORKER_X`; `REDIS_URL` and `DOCKER_HOST` stand for themselves. Tables stand in the file only.
+/// is `WORKER_X`; `REDIS_URL` and `DOCKER_HOST` stand for themselves. Tables stand in the file only, but for
+/// `[capacity]`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawConfig {
@@ -77,6 +78,8 @@ pub struct RawConfig {
     pub prebuild: Vec<String>,
     /// When images are removed.
     pub gc: RawGc,
+    /// How many workers there may be at once.
+    pub capacity: RawCapacity,
     /// Limits of a worker that names none itself.
     pub limits: RawLimits,
     /// Environment variables for agents, by the name that a template lists under `credentials`.
@@ -180,6 +183,7 @@ impl RawConfig {
         if let Some(images) = env("WORKER_PREBUILD") {
             self.prebuild = images.split_whitespace().map(str::to_owned).collect();
         }
+        self.capacity.overlay(&env)?;
         text(&mut self.log_format, "WORKER_LOG_FORMAT");
         text(&mut self.log, "WORKER_LOG");
         let path = |slot: &mut Option<PathBuf>, name: &str| {

@@ -13,6 +13,7 @@ use super::{ConfigError, Gc, RawConfig, RawLimits};
 use crate::engine::Builder;
 use crate::image::{ContextFile, ImageWish};
 use crate::store::Retention;
+use crate::world::Rules;
 
 /// What holds when nothing is configured.
 pub struct Defaults;
@@ -77,6 +78,8 @@ pub struct Settings {
     pub prebuild: Vec<ImageWish>,
     /// When images are removed.
     pub gc: Gc,
+    /// How many workers there may be at once.
+    pub capacity: Rules,
     /// Entries of an output that are kept.
     pub output_entries: usize,
     /// Bytes of a worker's output that wait on disk while Redis is away; 0: none.
@@ -144,6 +147,7 @@ impl Settings {
             .unwrap_or(Defaults::ENGINE_PATIENCE),
             prebuild: prebuild(&raw.prebuild)?,
             gc: Gc::check(raw.gc)?,
+            capacity: raw.capacity.check()?,
             output_entries: raw.output_entries.unwrap_or(Defaults::OUTPUT_ENTRIES).max(100),
             spool_bytes: spool(raw.spool.as_deref())?,
             retention,

@@ -108,6 +108,7 @@ pub(super) fn ended(
             (None, Stage::Building { image, .. }) => {
                 let image = image.clone();
                 worker.enter(Stage::Imaged { image }, effects.now);
+                effects.seat(worker);
                 effects.announce(worker);
             }
             (Some(problem), _) => break_down(world, id, problem.clone(), effects),

@@ -5,6 +5,7 @@ use worker_protocol::command::Force;
 use worker_protocol::create::Wait;
 use worker_protocol::{Command, Create, Header, Reply, Status, WorkerId};
 
+use super::capacity::told_of_wait;
 use super::effects::{Effect, Effects, Settled, Write};
 use super::{Arrival, Prior};
 use crate::decide::{Decision, Enactment, Question, decide, told};
@@ -81,7 +82,7 @@ fn enact(
     match (enactment, command) {
         (Enactment::Tell(id), _) => {
             world.requests.let_go(&header.request_id); // The outbox makes this reply.
-            effects.write(Write::Tell(header, id));
+            effects.write(Write::Tell(header, id, told_of_wait(world, id)));
         }
         (Enactment::Collect(dry_run), _) => {
             super::collect::due(world, Cause::Asked(header), dry_run, effects);
@@ -102,10 +103,14 @@ fn enact(
 }
 
 fn take_up(world: &mut World, header: Header, id: WorkerId, create: Create, effects: &mut Effects) {
-    let worker = Worker {
+    let mut worker = Worker {
         correlation_id: header.correlation_id.clone(),
         ..Worker::new(id, create, header.request_id.clone(), effects.now)
     };
+    effects.seat(&mut worker);
+    if worker.queued.is_some() {
+        world.capacity.join(&worker); // So that its place is known.
+    }
     effects.announce(&worker);
     if let Some(prompt) = &worker.spec.prompt {
         // Before the reply: whoever has the reply may write the second prompt.
@@ -131,6 +136,7 @@ fn join(world: &mut World, header: Header, id: WorkerId, create: Create, effects
 
 /// Replies to a `create` now or later, and lets the worker go on.
 fn attend(world: &mut World, header: Header, id: WorkerId, effects: &mut Effects) {
+    let wait = told_of_wait(world, id);
     let Some(worker) = world.workers.get_mut(&id) else { return };
     let until = match worker.spec.wait {
         Wait::Accepted => None,
@@ -140,7 +146,9 @@ fn attend(world: &mut World, header: Header, id: WorkerId, effects: &mut Effects
     match until {
         None => {
             worker.unacknowledged.push(header.entry_id.clone());
-            let reply = Reply::ok(&header, effects.now, told(id, worker.status()));
+            let mut content = told(id, worker.status());
+            content.extend(wait);
+            let reply = Reply::ok(&header, effects.now, content);
             effects.reply(&mut world.requests, header, reply, Settled::Later);
         }
         Some(until) => worker.waiting.push(Waiting { header, until }),
@@ -163,8 +171,11 @@ fn start(world: &mut World, header: Header, id: WorkerId, effects: &mut Effects)
     let Some(worker) = world.workers.get_mut(&id) else { return };
     worker.waiting.push(Waiting { header, until: Until::Running });
     worker.wish = Wish::Run;
+    let waited = std::mem::take(&mut worker.restarts).next_at.is_some();
     if matches!(worker.stage, Stage::Ended(_)) {
         super::outcome::wake(worker, effects);
+    } else if waited {
+        effects.announce(worker);
     }
     effects.advance(worker);
     super::outcome::settle(world, id, effects);

@@ -8,7 +8,7 @@ use worker_protocol::{Create, Header, Problem, Reply, Secret, WorkerId, rfc3339}
 
 use super::{LaunchError, Outcome};
 use crate::image::{ImageHash, ImageWish, Rendered};
-use crate::world::{BuildId, Cause, Origin, Requests, Stage, StepKind, Worker};
+use crate::world::{BuildId, Cause, Origin, Requests, Room, Stage, StepKind, Worker};
 
 /// Something to do outside of the world.
 pub enum Effect {
@@ -30,6 +30,8 @@ pub enum Effect {
     Clear(WorkerId),
     /// End a worker's instance at once, while a step for it is under way.
     Hurry(WorkerId),
+    /// Say so when a time has come that a worker waits for.
+    TellWhen(Timestamp, WorkerId),
     /// Write to Redis, in this order.
     Write(Write),
 }
@@ -103,8 +105,8 @@ pub enum Write {
     Event(Map<String, Value>),
     /// A reply, to one who is then done with, or who still has something to wait for.
     Reply(Header, Reply, Settled),
-    /// A reply made from a worker's record and its last sign of life.
-    Tell(Header, WorkerId),
+    /// A reply made from a worker's record and its last sign of life, with what stands in no record.
+    Tell(Header, WorkerId, Map<String, Value>),
     /// An entry that could not be understood.
     Dead(Header, Problem),
     /// A command is done with.
@@ -134,14 +136,18 @@ pub enum Settled {
 pub struct Effects {
     /// When this happens.
     pub now: Timestamp,
+    /// What is free.
+    pub(super) room: Room,
+    /// Those who have begun to wait for room, or wait no longer.
+    pub(super) moved: Vec<WorkerId>,
     list: Vec<Effect>,
 }
 
 impl Effects {
-    /// None yet.
+    /// None yet, with what is free for workers.
     #[must_use]
-    pub fn new(now: Timestamp) -> Self {
-        Self { now, list: Vec::new() }
+    pub fn new(now: Timestamp, room: Room) -> Self {
+        Self { now, room, moved: Vec::new(), list: Vec::new() }
     }
 
     /// The effects, in order.
@@ -160,9 +166,16 @@ impl Effects {
         self.push(Effect::Write(write));
     }
 
-    /// Starts the next step of a worker, if there is one to take.
+    /// Starts the next step of a worker, if there is one to take, and room.
     pub fn advance(&mut self, worker: &mut Worker) {
         let Some(step) = worker.next(self.now) else { return };
+        let waited = worker.queued.is_some();
+        if !self.let_in(worker, step) {
+            if !waited {
+                self.announce(worker);
+            }
+            return;
+        }
         worker.busy = Some(step);
         let order = match step {
             StepKind::Resolve => Order::Resolve(Arc::clone(&worker.spec)),
@@ -203,6 +216,9 @@ impl Effects {
         if let Some(problem) = worker.end().and_then(|end| end.problem.as_ref()) {
             event.insert("error".to_owned(), json!(problem.kind.as_str()));
             event.insert("message".to_owned(), json!(problem.message));
+        }
+        if worker.restarts.next_at.is_some() {
+            event.insert("message".to_owned(), json!(worker.restarts.message));
         }
         event.insert("request_id".to_owned(), json!(worker.request_id));
         event.insert("correlation_id".to_owned(), json!(worker.correlation_id));

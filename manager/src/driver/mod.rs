@@ -4,11 +4,13 @@
 //! [`crate::serve`] carries out; what comes of it returns as an [`Event`].
 
 mod build;
+mod capacity;
 mod collect;
 mod command;
 mod effects;
 mod observe;
 mod outcome;
+mod restart;
 #[cfg(test)]
 mod transcript;
 
@@ -23,7 +25,7 @@ use crate::decide::PriorRecord;
 use crate::engine::{BuildError, BuildStep, Found, ImageFacts};
 use crate::image::collect::Inventory;
 use crate::image::{Catalogue, ImageHash, Rendered};
-use crate::world::{BuildId, Cause, Evidence, Image, Prebuild, World};
+use crate::world::{BuildId, Cause, Evidence, HostRoom, Image, Prebuild, World};
 
 /// Everything that can happen.
 pub enum Event {
@@ -63,6 +65,10 @@ pub enum Event {
         /// Instances of this installation.
         found: Vec<Found>,
     },
+    /// How much the host has left.
+    HostSeen(HostRoom),
+    /// The time has come that a worker waited for.
+    Due(WorkerId),
     /// Redis is there again, after it was away or after it lost the commands.
     RedisReturned,
     /// Time has passed.
@@ -168,7 +174,7 @@ pub fn handle(
     event: Event,
     now: Timestamp,
 ) -> Vec<Effect> {
-    let mut effects = Effects::new(now);
+    let mut effects = Effects::new(now, world.room_for_another());
     match event {
         Event::Begun { records, found, left } => {
             observe::begun(world, records, found, &mut effects);
@@ -188,7 +194,13 @@ pub fn handle(
         Event::InstanceEnded(id) => observe::ended(world, id, &mut effects),
         Event::Listed { asked_at, found } => observe::listed(world, asked_at, found, &mut effects),
         Event::RedisReturned => observe::redis_returned(world, &mut effects),
-        Event::Tick => observe::tick(world, &mut effects),
+        Event::HostSeen(room) => world.capacity.host = room,
+        Event::Due(id) => restart::due(world, id, &mut effects),
+        Event::Tick => {
+            capacity::time_out(world, &mut effects);
+            observe::tick(world, &mut effects);
+        }
     }
+    capacity::share(world, &mut effects);
     effects.into_vec()
 }

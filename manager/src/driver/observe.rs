@@ -9,7 +9,9 @@ use super::RememberedWorker;
 use super::effects::{Effect, Effects, Write};
 use crate::engine::{End, Found, InstanceState};
 use crate::label;
-use crate::world::{Ended, Evidence, Intent, Origin, Stage, StepKind, Wish, Worker, World};
+use crate::world::{
+    Ended, Evidence, Intent, Origin, Permit, Restarts, Stage, StepKind, Wish, Worker, World,
+};
 
 /// An unfinished worker waits so long for the command that asked for it to be delivered again.
 const UNFINISHED_GRACE: SignedDuration = SignedDuration::from_secs(120);
@@ -139,7 +141,11 @@ fn adopt(
         InstanceState::Ended(end) => match recorded_end(record, end, now) {
             Some(end) => Stage::Ended(end),
             // Nobody has seen it end: the next list finds it.
-            None => Stage::Running { image: known.image, ip_address: None, started_at: None },
+            None => Stage::Running {
+                image: known.image,
+                ip_address: None,
+                started_at: instance.started_at,
+            },
         },
     };
     let worker = Worker {
@@ -147,6 +153,8 @@ fn adopt(
         correlation_id: known.correlation_id,
         created_at: known.created_at,
         wish: recorded_wish(record, &stage),
+        permit: recorded_permit(record, &stage),
+        restarts: recorded_restarts(record),
         stage,
         ..Worker::new(known.id, known.spec, known.request_id, now)
     };
@@ -173,6 +181,26 @@ fn recorded_wish(record: Option<&Record>, stage: &Stage) -> Wish {
         Stage::Ended(_) => Wish::Rest,
         _ if recorded_intent(record) == Intent::Rest => Wish::Rest,
         _ => Wish::Run,
+    }
+}
+
+/// One that was let in by an earlier manager still is; one that waited, waits.
+fn recorded_permit(record: Option<&Record>, stage: &Stage) -> Permit {
+    let waited = record.and_then(|record| record.get("reason")).is_some_and(|r| r == "queued");
+    match stage {
+        Stage::Broken(_) | Stage::Ended(_) | Stage::Removed(_) => Permit::None,
+        Stage::Wanted | Stage::Kept if waited => Permit::None,
+        _ => Permit::Place,
+    }
+}
+
+fn recorded_restarts(record: Option<&Record>) -> Restarts {
+    let text = |name: &str| record.and_then(|record| record.get(name));
+    let next_at = text("next_start_at").and_then(|at| at.parse().ok());
+    Restarts {
+        count: text("restarts").and_then(|count| count.parse().ok()).unwrap_or_default(),
+        next_at,
+        message: next_at.and(text("message").cloned()).unwrap_or_default(),
     }
 }
 
@@ -218,6 +246,8 @@ fn remember(world: &mut World, id: WorkerId, fields: &Record, effects: &mut Effe
         correlation_id: fields.get("correlation_id").cloned(),
         created_at: text("created_at").parse().unwrap_or(effects.now),
         wish: recorded_wish(Some(fields), &stage),
+        permit: recorded_permit(Some(fields), &stage),
+        restarts: recorded_restarts(Some(fields)),
         stage,
         ..Worker::new(id, spec, text("request_id"), effects.now)
     };

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use worker_protocol::{ErrorKind, LimitName, Problem, Status, WorkerId};
 
 use super::effects::{Effects, Write};
-use super::{Autopsy, Launch, LaunchError, Outcome, Resolution, Start};
+use super::{Autopsy, Launch, LaunchError, Outcome, Resolution, Start, restart};
 use crate::decide::told;
 use crate::world::{Ended, Evidence, Stage, StepKind, Until, Wish, Worker, World};
 
@@ -65,6 +65,7 @@ fn resolved(world: &mut World, id: WorkerId, resolution: Resolution, effects: &m
     if present {
         effects.write(Write::Touch(image.hash.clone()));
         worker.enter(Stage::Imaged { image }, effects.now);
+        effects.seat(worker);
         effects.announce(worker);
     } else {
         super::build::await_image(world, id, image, rendered, effects);
@@ -104,7 +105,11 @@ fn failure(problem: Problem, at: Timestamp) -> Ended {
 
 /// What it consists of stays: it may be started again.
 fn start_failed(worker: &mut Worker, problem: Problem, effects: &mut Effects) {
-    rest(worker, failure(problem, effects.now), effects);
+    let again = restart::may_be_repeated(worker, &problem);
+    let end = failure(problem, effects.now);
+    if !again || !restart::start_again(worker, &end, effects) {
+        rest(worker, end, effects);
+    }
 }
 
 fn ended(worker: &mut Worker, autopsy: Autopsy, effects: &mut Effects) {
@@ -112,11 +117,15 @@ fn ended(worker: &mut Worker, autopsy: Autopsy, effects: &mut Effects) {
         return;
     }
     effects.touch_image(worker);
-    rest(worker, judge(autopsy, effects.now), effects);
+    let again = restart::may_mend(&autopsy);
+    let end = judge(autopsy, effects.now);
+    if !again || !restart::start_again(worker, &end, effects) {
+        rest(worker, end, effects);
+    }
 }
 
 /// It has ended, and nobody has asked for more.
-fn rest(worker: &mut Worker, end: Ended, effects: &mut Effects) {
+pub(super) fn rest(worker: &mut Worker, end: Ended, effects: &mut Effects) {
     worker.wish = Wish::Rest;
     worker.enter(Stage::Ended(end), effects.now);
     effects.announce(worker);
@@ -149,6 +158,7 @@ fn stopped(world: &mut World, id: WorkerId, autopsy: Autopsy, effects: &mut Effe
 /// What was kept of it is to run again.
 pub(super) fn wake(worker: &mut Worker, effects: &mut Effects) {
     worker.enter(Stage::Kept, effects.now);
+    effects.seat(worker);
     effects.announce(worker);
 }
 

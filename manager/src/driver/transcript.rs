@@ -10,12 +10,13 @@ use worker_protocol::{
 };
 
 use super::*;
+use crate::config::RawCapacity;
 use crate::decide::PriorRecord;
-use crate::engine::{End, InstanceName, InstanceState};
+use crate::engine::{End, InstanceName, InstanceState, Memory};
 use crate::image::collect::Stored;
 use crate::image::{BaseOwner, ContextFile, ImageSpec, Offer};
 use crate::label::Known;
-use crate::world::StepKind;
+use crate::world::{HostRoom, Rules, StepKind};
 
 struct Play {
     world: World,
@@ -79,6 +80,16 @@ impl Play {
                 self.asked_at = self.now;
                 return None;
             }
+            ("capacity", rules) => {
+                self.world.capacity.rules = capacity(rules);
+                return None;
+            }
+            ("memory", megabytes) => {
+                let available = megabytes.parse::<u64>().unwrap() * 1_000_000;
+                let memory = Some(Memory { available, total: u64::MAX });
+                Event::HostSeen(HostRoom { memory, disk: None })
+            }
+            ("due", id) if id.starts_with('w') => Event::Due(worker(id)),
             ("tick", _) => Event::Tick,
             ("redis", _) => Event::RedisReturned,
             ("begin", found) => {
@@ -135,6 +146,7 @@ impl Play {
                 let launch = Launch { ip_address: None, started_at: None };
                 Outcome::Started(Ok(Start { image: "worker:image".into(), launch }))
             }
+            ("started", "unavailable") => Outcome::Started(Err(unavailable())),
             ("started", why) => Outcome::Started(Err(Problem::new(ErrorKind::StartFailed, why))),
             ("stopped", "unavailable") => Outcome::Stopped(Err(unavailable())),
             ("stopped", what) => Outcome::Stopped(Ok(autopsy(what).unwrap())),
@@ -283,22 +295,34 @@ fn autopsy(what: &str) -> Option<Autopsy> {
     }
 }
 
+/// `workers=2 queue_timeout=60s`, as in the table of the configuration.
+fn capacity(rules: &str) -> Rules {
+    let line = |word: &str| match word.split_once('=') {
+        Some((name, value)) if value.parse::<u64>().is_ok() => format!("{name} = {value}"),
+        Some((name, value)) => format!("{name} = \"{value}\""),
+        None => panic!("no rule: {word}"),
+    };
+    let lines: Vec<_> = rules.split(' ').map(line).collect();
+    toml::from_str::<RawCapacity>(&lines.join("\n")).unwrap().check().unwrap()
+}
+
 fn keys() -> Keys {
     Keys::new("worker").unwrap()
 }
 
-/// What Redis remembers, of instances given as `worker:state:STATUS` or `worker:state:STATUS:intent`.
+/// What Redis remembers, of instances given as `worker:state:STATUS` or `worker:state:STATUS:intent:reason`.
 fn records(list: &str) -> Vec<RememberedWorker> {
     let one = |item: &str| {
         let mut words = item.split(':');
         let id = worker(words.next()?);
         words.next()?;
-        let fields = ["status", "intent"].into_iter().zip(words);
+        let fields = ["status", "intent", "reason"].into_iter().zip(words);
         let mut fields: BTreeMap<_, _> =
             fields.map(|(name, word)| (name.to_owned(), word.to_owned())).collect();
         if fields.is_empty() {
             return None;
         }
+        fields.insert("request_id".to_owned(), format!("r-{}", item.split(':').next()?));
         fields.insert("spec".to_owned(), crate::label::spec_text(&spec()));
         Some(RememberedWorker { id, fields })
     };
@@ -377,6 +401,7 @@ fn shown(effect: &Effect) -> String {
         Effect::Clear(id) => format!("clear what is left of {}", named(*id)),
         Effect::Hurry(id) => format!("end {} at once", named(*id)),
         Effect::EndBuild(_) => "end the build".to_owned(),
+        Effect::TellWhen(at, id) => format!("tell {} at {at}", named(*id)),
         Effect::Write(write) => shown_write(write),
     }
 }
@@ -405,15 +430,26 @@ fn shown_write(write: &Write) -> String {
                 Some(other) => Some(format!("{name}={other}")),
                 None => None,
             };
-            let names =
-                ["status", "already", "error", "message", "result", "removed", "kept", "images"];
+            let names = [
+                "status",
+                "queue_place",
+                "already",
+                "error",
+                "message",
+                "result",
+                "removed",
+                "kept",
+                "images",
+            ];
             let words: Vec<_> = names.iter().filter_map(|name| word(name)).collect();
             let ok = if reply.is_ok() { "ok" } else { "failed" };
             let later = if *settled == Settled::Later { ", acknowledged later" } else { "" };
             format!("reply to {}: {ok} {}{later}", header.entry_id, words.join(" "))
         }
-        Write::Tell(header, id) => {
-            format!("reply to {} with the record of {}", header.entry_id, named(*id))
+        Write::Tell(header, id, more) => {
+            let more = ["queue_place", "message"].into_iter().filter_map(|name| more.get(name));
+            let more: String = more.map(|value| format!(", {value}")).collect();
+            format!("reply to {} with the record of {}{more}", header.entry_id, named(*id))
         }
         Write::Dead(header, _) => format!("dead {}", header.entry_id),
         Write::Acknowledge(entry) => format!("acknowledge {entry}"),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{
     BuildError, BuildOrder, BuildStep, Disk, Engine, EngineError, EngineEvent, Found, HeldImage,
-    HostFacts, ImageFacts, InstanceName, InstancePlan, Pruning,
+    HostFacts, ImageFacts, InstanceName, InstancePlan, Memory, Pruning,
 };
 use crate::lease::Hold;
 
@@ -59,6 +59,10 @@ impl Engine for LeasedEngine {
 
     async fn disk(&self) -> Result<Option<Disk>, EngineError> {
         self.engine.disk().await
+    }
+
+    async fn memory(&self) -> Result<Option<Memory>, EngineError> {
+        self.engine.memory().await
     }
 
     async fn prune_cache(

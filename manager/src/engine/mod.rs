@@ -15,7 +15,7 @@ pub use scripted::{ScriptedEngine, Verb};
 pub use types::{
     BuildError, BuildOrder, BuildStep, CacheMounts, CompanionPlan, Confinement, Disk, End,
     EngineError, EngineEvent, Found, HeldImage, HostFacts, ImageFacts, InstanceName, InstancePlan,
-    InstanceState, Layer, Pruning, Quotas,
+    InstanceState, Layer, Memory, Pruning, Quotas,
 };
 
 use async_trait::async_trait;
@@ -55,6 +55,9 @@ pub trait Engine: Send + Sync + 'static {
 
     /// The disk that images are kept on; none, when it cannot be seen from here.
     async fn disk(&self) -> Result<Option<Disk>, EngineError>;
+
+    /// The memory that instances share; none, when it cannot be seen from here.
+    async fn memory(&self) -> Result<Option<Memory>, EngineError>;
 
     /// What builds left behind and nothing has used for so long, as far as the engine can tell that
     /// it is this project's: bytes. Not while a build runs.

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::{
     BuildError, BuildOrder, BuildStep, CacheMounts, Disk, End, Engine, EngineError, EngineEvent,
     Found, HeldImage, HostFacts, ImageFacts, InstanceName, InstancePlan, InstanceState, Layer,
-    Pruning,
+    Memory, Pruning,
 };
 
 /// The verbs that can be made to fail or to wait.
@@ -60,6 +60,7 @@ struct State {
     image_of: BTreeMap<InstanceName, String>,
     images: BTreeMap<String, HeldImage>,
     disk: Option<Disk>,
+    memory: Option<Memory>,
     cache: u64,
     failures: BTreeMap<Verb, VecDeque<EngineError>>,
     panics: BTreeSet<Verb>,
@@ -124,6 +125,11 @@ impl ScriptedEngine {
     /// The disk is so full.
     pub fn set_disk(&self, disk: Disk) {
         self.state().disk = Some(disk);
+    }
+
+    /// So much memory is left.
+    pub fn set_memory(&self, memory: Memory) {
+        self.state().memory = Some(memory);
     }
 
     /// Builds left so many bytes.
@@ -271,6 +277,10 @@ impl Engine for ScriptedEngine {
 
     async fn disk(&self) -> Result<Option<Disk>, EngineError> {
         Ok(self.state().disk)
+    }
+
+    async fn memory(&self) -> Result<Option<Memory>, EngineError> {
+        Ok(self.state().memory)
     }
 
     async fn prune_cache(

@@ -81,6 +81,15 @@ pub struct Disk {
     pub total: u64,
 }
 
+/// The memory of the machine that instances run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Bytes that programs can still have without anything being swapped out.
+    pub available: u64,
+    /// Bytes in all.
+    pub total: u64,
+}
+
 /// Whether something is only counted, or done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pruning {

@@ -4,12 +4,19 @@
 //! waits, asks or reads a clock.
 
 pub mod build;
+mod capacity;
+mod queue;
+mod record;
 pub mod request;
+mod restart;
 pub mod sweep;
 pub mod worker;
 
 pub use build::{Begin, Build, BuildId, Builds, Prebuild};
+pub use capacity::{Capacity, HostRoom, Permit, Room, Rules};
+pub use queue::Queue;
 pub use request::{Known, Requests};
+pub use restart::Restarts;
 pub use sweep::{Cause, Fate, Sweep, Sweeps};
 pub use worker::{
     Ended, Evidence, Image, Intent, Origin, Stage, StepKind, Until, Waiting, Wish, Worker,
@@ -33,6 +40,8 @@ pub struct World {
     pub builds: Builds,
     /// Collections of images.
     pub sweeps: Sweeps,
+    /// How much there may be at once, and who waits for room.
+    pub capacity: Capacity,
     /// Workers that were removed lately, and when: the engine's answer to an older question may
     /// still name them.
     pub gone: BTreeMap<WorkerId, Timestamp>,

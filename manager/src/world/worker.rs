@@ -17,12 +17,12 @@
 //! that it runs, until somebody says so.
 
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use worker_protocol::command::Force;
 use worker_protocol::create::Life;
-use worker_protocol::{Create, Header, LimitName, Problem, Pulse, Status, WorkerId, rfc3339};
+use worker_protocol::{Create, Header, LimitName, Problem, Pulse, Status, WorkerId};
 
+use super::{Permit, Restarts};
 use crate::image::{ImageHash, Rendered};
 
 /// One worker.
@@ -45,10 +45,16 @@ pub struct Worker {
     pub stage: Stage,
     /// Since when.
     pub since: Timestamp,
+    /// How far it has been let in.
+    pub permit: Permit,
+    /// Since when it waits to be let in.
+    pub queued: Option<Timestamp>,
     /// The step under way.
     pub busy: Option<StepKind>,
     /// After what failed and is tried again: not before this.
     pub not_before: Option<Timestamp>,
+    /// How often it was started again after a failure.
+    pub restarts: Restarts,
     /// Who waits for a reply.
     pub waiting: Vec<Waiting>,
     /// Entries of `create` that are acknowledged once the worker no longer depends on them.
@@ -241,8 +247,11 @@ impl Worker {
             wish: Wish::Run,
             stage: Stage::Wanted,
             since: now,
+            permit: Permit::None,
+            queued: None,
             busy: None,
             not_before: None,
+            restarts: Restarts::default(),
             waiting: Vec::new(),
             unacknowledged: Vec::new(),
             end_heard_at: None,
@@ -264,14 +273,21 @@ impl Worker {
             (_, Stage::Wanted | Stage::Imaged { .. }) if self.origin == Origin::Adopted => None,
             (_, Stage::Wanted) => Some(StepKind::Resolve),
             (_, Stage::Imaged { .. }) => Some(StepKind::Launch),
-            (Wish::Run, Stage::Kept) => Some(StepKind::Start),
+            (Wish::Run, Stage::Kept) => self.restarts.are_due(now).then_some(StepKind::Start),
             (Wish::Rest, Stage::Kept | Stage::Running { .. }) => Some(StepKind::Stop),
             (_, Stage::Building { .. } | Stage::Running { .. } | Stage::Ended(_)) => None,
         }
     }
 
-    /// Goes to another stage.
+    /// Goes to another stage. What it was let in for has been done by then, and one that has ended
+    /// makes room.
     pub fn enter(&mut self, stage: Stage, now: Timestamp) {
+        let keeps = match &stage {
+            Stage::Broken(_) | Stage::Ended(_) | Stage::Removed(_) => Permit::None,
+            _ => Permit::Place,
+        };
+        self.permit = self.permit.min(keeps);
+        self.restarts.next_at = None;
         self.stage = stage;
         self.since = now;
     }
@@ -293,11 +309,13 @@ impl Worker {
     pub fn reason(&self) -> &str {
         match &self.stage {
             Stage::Broken(end) | Stage::Ended(end) | Stage::Removed(end) => &end.reason,
+            _ if self.queued.is_some() => "queued",
             _ if self.wish != Wish::Run => "stopping",
             Stage::Wanted => "accepted",
             Stage::Building { .. } => "building",
             Stage::Imaged { .. } => "creating",
             Stage::Running { .. } => "running",
+            Stage::Kept if self.restarts.next_at.is_some() => "restarting",
             Stage::Kept => "starting",
         }
     }
@@ -332,47 +350,6 @@ impl Worker {
     pub fn is_headless(&self) -> bool {
         self.spec.life == Life::Headless
     }
-
-    /// The record: what `status` tells. Null takes a field away.
-    #[must_use]
-    pub fn record(&self) -> Map<String, Value> {
-        let mut record = Map::new();
-        let mut set = |name: &str, value: Value| {
-            record.insert(name.to_owned(), value);
-        };
-        set("worker_id", json!(self.id.to_string()));
-        set("status", json!(self.status().as_str()));
-        set("reason", json!(self.reason()));
-        set("agent_type", json!(self.spec.agent_type.as_str()));
-        set("host", json!("local"));
-        set("created_at", json!(rfc3339(self.created_at)));
-        set("request_id", json!(self.request_id));
-        set("correlation_id", json!(self.correlation_id));
-        set("spec", json!(crate::label::spec_text(&self.spec)));
-        set("intent", json!(self.intent().as_str()));
-        if !self.spec.labels.is_empty() {
-            set("labels", json!(self.spec.labels));
-        }
-        if self.end().is_none() && !self.is_being_made() {
-            // It may have ended before, and been started again.
-            for name in ["finished_at", "exit_code", "oom_killed", "error", "message"] {
-                set(name, Value::Null);
-            }
-        }
-        match &self.stage {
-            Stage::Building { image, .. } | Stage::Imaged { image } => {
-                set("image", json!(image.tag))
-            }
-            Stage::Running { image, ip_address, started_at } => {
-                set("image", json!(image));
-                set("ip_address", json!(ip_address));
-                set("started_at", json!(started_at.map(rfc3339)));
-            }
-            Stage::Wanted | Stage::Kept => {}
-            Stage::Broken(end) | Stage::Ended(end) | Stage::Removed(end) => end.add_to(&mut set),
-        }
-        record
-    }
 }
 
 impl Ended {
@@ -385,25 +362,6 @@ impl Ended {
             problem: Some(problem),
             evidence: Evidence::default(),
             at,
-        }
-    }
-
-    fn add_to(&self, set: &mut impl FnMut(&str, Value)) {
-        set("finished_at", json!(rfc3339(self.at)));
-        set("ip_address", Value::Null);
-        if let Some(problem) = &self.problem {
-            set("error", json!(problem.kind.as_str()));
-            set("message", json!(problem.message));
-        }
-        let evidence = &self.evidence;
-        if let Some(code) = evidence.exit_code {
-            set("exit_code", json!(code));
-            set("oom_killed", json!(evidence.oom_killed));
-        }
-        if let Some(pulse) = &evidence.pulse {
-            set("turns", json!(pulse.turns));
-            set("cost_usd", json!(pulse.cost_usd));
-            set("last_activity_at", json!(pulse.last_activity_at));
         }
     }
 }

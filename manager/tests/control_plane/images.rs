@@ -190,7 +190,7 @@ async fn a_schedule_and_a_full_disk_are_reasons_to_collect() {
     let created = create(&stage, "").await;
     delete(&stage, &created).await;
     manager.stop().await;
-    stage.engine.set_disk(Disk { free: 5, total: 100_000 });
+    stage.engine.set_disk(Disk { free: 2 << 30, total: 100 << 30 });
     let manager = stage.manager_with(|raw| {
         eager(raw);
         raw.gc.unused = Some("1h".to_owned());
@@ -198,7 +198,7 @@ async fn a_schedule_and_a_full_disk_are_reasons_to_collect() {
     until("the disk is cleared", async || stage.engine.tags().is_empty()).await;
     manager.stop().await;
 
-    stage.engine.set_disk(Disk { free: 50_000, total: 100_000 });
+    stage.engine.set_disk(Disk { free: 50 << 30, total: 100 << 30 });
     let manager = stage.manager();
     let created = create(&stage, "").await;
     delete(&stage, &created).await;

@@ -3,11 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 
+mod capacity;
 mod dead;
 mod images;
 mod lease;
 mod limits;
 mod rest;
+mod restart;
 mod stage;
 
 use serde_json::json;

@@ -113,6 +113,16 @@ impl Ending {
         self.why.is_some()
     }
 
+    /// Why the agent was told to end, if it was.
+    pub(super) fn why(&self) -> Option<Why> {
+        self.why
+    }
+
+    /// Whether the agent's process has ended.
+    pub(super) fn agent_is_gone(&self) -> bool {
+        matches!(self.phase, Phase::Gone(_) | Phase::Cleared(_))
+    }
+
     /// Whether the agent reads what is written to it.
     pub(super) fn agent_reads(&self) -> bool {
         !self.has_begun() && self.deaf_since.is_none()
@@ -281,6 +291,7 @@ impl Bridge {
 
     fn end_with(&mut self, code: u8, now: Now) {
         self.ending.phase = Phase::Finished;
+        self.decide_on_prompts(code);
         self.beat(now);
         self.effects.push(Effect::KillAll);
         let patience = match self.ending.why {

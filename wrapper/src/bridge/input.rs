@@ -105,10 +105,11 @@ impl Bridge {
         self.queue.len() < PROMPTS_KEPT && waiting + prompt.len() <= PROMPT_BYTES_KEPT
     }
 
-    /// Prompts that wait, and the one that runs.
+    /// Prompts that wait, the one that runs, and those that may have to be done again.
     fn not_done(&self) -> impl Iterator<Item = StreamId> {
         let running = self.turn.as_ref().and_then(|turn| turn.id);
-        self.queue.iter().map(|prompt| prompt.id).chain(running)
+        let undecided = self.undecided.iter().copied();
+        self.queue.iter().map(|prompt| prompt.id).chain(running).chain(undecided)
     }
 
     /// An input entry is done with.

@@ -7,7 +7,8 @@
 //! signals, time ─┘                       └─► the end
 //! ```
 //! `input` takes what clients send, `turns` runs prompts one at a time, `run` is
-//! an agent's process that lives for one of them, `past` what is known of earlier runs,
+//! an agent's process that lives for one of them, `past` what is known of earlier runs, `repeat` what
+//! a later one does again,
 //! `permission` decides what the agent may, `limits` holds time and cost, `shortage` tells of memory
 //! and processes, `ending` brings agent and worker to their end.
 
@@ -17,6 +18,7 @@ mod input;
 mod limits;
 mod past;
 mod permission;
+mod repeat;
 mod run;
 mod shortage;
 mod state;

@@ -18,6 +18,7 @@ use super::turns::{Prompt, Turn};
 use crate::driver::{Driver, Told, printed};
 use crate::frame::Line;
 use crate::policy::Policy;
+use crate::uplink::backlog::StreamId;
 
 /// An agent that is not ready by then gets its prompts all the same.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -32,6 +33,8 @@ pub struct Bridge {
     pub(super) ready: bool,
     pub(super) queue: VecDeque<Prompt>,
     pub(super) turn: Option<Turn>,
+    /// Prompts whose turns are over, and which may have to be done again.
+    pub(super) undecided: Vec<StreamId>,
     /// None: the agent may run everything.
     pub(super) policy: Option<Policy>,
     pub(super) questions: Questions,
@@ -65,6 +68,7 @@ impl Bridge {
             ready: false,
             queue: VecDeque::new(),
             turn: None,
+            undecided: Vec::new(),
             policy,
             questions: Questions::default(),
             fenced: false,

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use worker_protocol::boot::{BootAgent, BootKeys, BootPolicy, Bounds, Gate, RedisAccess};
-use worker_protocol::create::{Life, Permissions};
+use worker_protocol::create::{Life, Permissions, Restart};
 use worker_protocol::{
     AgentProtocol, AgentType, Boot, CommandPattern, Input, Output, Secret, WorkerId,
 };
@@ -233,6 +233,7 @@ fn boot(worker: &str) -> Boot {
             workspace: "/workspace".into(),
         },
         operators: BTreeSet::new(),
+        restart: if worker.contains("restarted") { Restart::OnFailure(2) } else { Restart::Never },
         life: if worker.contains("headless") { Life::Headless } else { Life::Interactive },
         files: Vec::new(),
         policy: policy(worker),

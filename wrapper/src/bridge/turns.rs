@@ -113,7 +113,7 @@ impl Bridge {
         self.pulse.cost_usd = cost_usd_total.unwrap_or(self.pulse.cost_usd);
         self.note();
         if let Some(id) = self.turn.take().and_then(|turn| turn.id) {
-            self.acknowledge(id);
+            self.turn_is_over(id, outcome);
         }
         if !background {
             self.ending.outcome = Some(outcome);

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use worker_protocol::boot::{Again, BootAgent, BootKeys, Bounds, RedisAccess};
-use worker_protocol::create::Life;
+use worker_protocol::create::{Life, Restart};
 use worker_protocol::{AgentProtocol, AgentType, Boot, Secret, WorkerId};
 
 use crate::redis_server::{Entry, Redis, ask, entries, until, within};
@@ -54,6 +54,7 @@ pub(crate) fn boot(redis: &Redis, script: &str) -> Boot {
             workspace: "/".into(),
         },
         life: Life::Interactive,
+        restart: Restart::Never,
         files: Vec::new(),
         policy: None,
         bounds: Bounds::default(),

@@ -10,7 +10,7 @@
 //!   left ([`leftovers`] says what may go, [`plain_http`] asks for what bollard cannot read);
 //! - [`instance`] takes a container through its life with its [`companion`], for whose [`readiness`] it
 //!   waits, and [`volumes`], and [`found`] reads how one stands;
-//! - [`network`] and [`watch`] do what their names say.
+//! - [`memory`], [`network`] and [`watch`] do what their names say.
 
 mod apart;
 mod archive;
@@ -28,6 +28,7 @@ mod images;
 mod instance;
 mod layers;
 mod leftovers;
+mod memory;
 mod network;
 mod plain_http;
 mod printed;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::DockerEngine;
 use crate::engine::{
     BuildError, BuildOrder, BuildStep, Disk, Engine, EngineError, EngineEvent, Found, HeldImage,
-    HostFacts, ImageFacts, InstanceName, InstancePlan, Pruning,
+    HostFacts, ImageFacts, InstanceName, InstancePlan, Memory, Pruning,
 };
 
 #[async_trait]
@@ -43,6 +43,10 @@ impl Engine for DockerEngine {
 
     async fn disk(&self) -> Result<Option<Disk>, EngineError> {
         self.image_disk().await
+    }
+
+    async fn memory(&self) -> Result<Option<Memory>, EngineError> {
+        Ok(self.machines_memory())
     }
 
     async fn prune_cache(

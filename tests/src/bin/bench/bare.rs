@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::io::AsyncWriteExt;
 use tokio::runtime::Runtime;
 use worker_protocol::boot::{BootAgent, BootKeys, Bounds, RedisAccess};
-use worker_protocol::create::Life;
+use worker_protocol::create::{Life, Restart};
 use worker_protocol::{AgentProtocol, AgentType, Boot, Secret, WorkerId};
 use worker_tests::harness::{Installation, Worker, docker};
 
@@ -132,6 +132,7 @@ fn boot(it: &Installation, worker: &Worker<'_>, id: WorkerId) -> Vec<u8> {
             workspace: "/workspace".to_owned(),
         },
         life: Life::Interactive,
+        restart: Restart::Never,
         files: Vec::new(),
         policy: None,
         bounds: Bounds::default(),

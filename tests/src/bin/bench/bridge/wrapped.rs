@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 use worker_protocol::boot::{BootAgent, BootKeys, Bounds, RedisAccess};
-use worker_protocol::create::Life;
+use worker_protocol::create::{Life, Restart};
 use worker_protocol::{AgentProtocol, AgentType, Boot, Secret, WorkerId};
 use worker_tests::harness::{Entry, Installation, Redis};
 
@@ -52,6 +52,7 @@ impl Wrapped {
             agent: agent(protocol, command),
             operators: BTreeSet::new(),
             life: Life::Interactive,
+            restart: Restart::Never,
             files: Vec::new(),
             policy: None,
             bounds: Bounds {
