@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, Receiver, Sender, UnboundedSender};
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -12,6 +12,7 @@ use worker_protocol::{Problem, WorkerId};
 
 use crate::act::{self, Hands};
 use crate::driver::{BuildJob, Effect, Event, Write, handle};
+use crate::sleepers::{self, Mind};
 use crate::store::StoreError;
 use crate::world::{BuildId, World};
 use crate::{inbox, outbox, sources};
@@ -34,7 +35,9 @@ pub async fn serve(hands: Hands, stop: CancellationToken) -> Result<(), StoreErr
     let _ = events.send(begun).await;
     let consumer = hands.settings.consumer.clone();
     tasks.spawn(inbox::run(hands.store.clone(), consumer, events.clone(), stop.clone()));
-    sources::listen(&tasks, &hands, &events, &stop);
+    let look_now = sources::listen(&tasks, &hands, &events, &stop);
+    let (minds, mind_orders) = mpsc::unbounded_channel();
+    tasks.spawn(sleepers::listen(hands.store.clone(), mind_orders, events.clone(), stop.clone()));
     tasks.close();
     tracing::info!(
         namespace = hands.settings.keys.namespace(),
@@ -43,7 +46,7 @@ pub async fn serve(hands: Hands, stop: CancellationToken) -> Result<(), StoreErr
         base_image = hands.settings.base_image,
         "ready"
     );
-    let loop_ = Loop::new(hands, events, writes);
+    let loop_ = Loop::new(hands, events, writes, Nudges { look_now, minds });
     loop_.run(queue, &stop).await;
     let _ = outbox.await;
     tasks.wait().await;
@@ -70,21 +73,33 @@ async fn begin(hands: &Hands, stop: &CancellationToken) -> Result<Event, StoreEr
     Ok(Event::Begun { records, found, left })
 }
 
+/// What tells other tasks to do something sooner, or for other workers.
+struct Nudges {
+    look_now: Arc<Notify>,
+    minds: UnboundedSender<Mind>,
+}
+
 /// The loop that owns the world.
 struct Loop {
     hands: Hands,
     world: World,
     events: Sender<Event>,
     writes: UnboundedSender<Vec<Write>>,
+    nudges: Nudges,
     builds: BTreeMap<BuildId, AbortHandle>,
     room_to_build: Arc<Semaphore>,
 }
 
 impl Loop {
-    fn new(hands: Hands, events: Sender<Event>, writes: UnboundedSender<Vec<Write>>) -> Self {
+    fn new(
+        hands: Hands,
+        events: Sender<Event>,
+        writes: UnboundedSender<Vec<Write>>,
+        nudges: Nudges,
+    ) -> Self {
         let room_to_build = Arc::new(Semaphore::new(hands.settings.builds));
         let world = World::default();
-        Self { hands, world, events, writes, builds: BTreeMap::new(), room_to_build }
+        Self { hands, world, events, writes, nudges, builds: BTreeMap::new(), room_to_build }
     }
 
     async fn run(mut self, mut queue: Receiver<Event>, stop: &CancellationToken) {
@@ -153,6 +168,13 @@ impl Loop {
             Effect::Clear(id) => {
                 tokio::spawn(async move { warn_of(id, act::clear(&hands, id).await) });
             }
+            Effect::Mind(id, after) => {
+                let _ = self.nudges.minds.send(Mind::From(id, after));
+            }
+            Effect::Unmind(id) => {
+                let _ = self.nudges.minds.send(Mind::NoMore(id));
+            }
+            Effect::Look => self.nudges.look_now.notify_one(),
             Effect::Hurry(id) => {
                 tokio::spawn(async move { warn_of(id, act::hurry(&hands, id).await) });
             }

@@ -7,7 +7,7 @@ use worker_protocol::command::Force;
 use worker_protocol::{Create, Header, Problem, Reply, Secret, WorkerId, rfc3339};
 
 use crate::image::{ImageHash, ImageWish, Rendered};
-use crate::world::{BuildId, Cause, Origin, Requests, Stage, StepKind, Worker};
+use crate::world::{BuildId, Cause, Course, Origin, Requests, Stage, StepKind, Worker};
 
 /// Something to do outside of the world.
 pub enum Effect {
@@ -29,6 +29,12 @@ pub enum Effect {
     Clear(WorkerId),
     /// End a worker's instance at once, while a step for it is under way.
     Hurry(WorkerId),
+    /// Tell what arrives for a worker that stands still: after this entry of its input.
+    Mind(WorkerId, String),
+    /// Nobody has to be told any more.
+    Unmind(WorkerId),
+    /// Look at what exists now.
+    Look,
     /// Write to Redis, in this order.
     Write(Write),
 }
@@ -55,6 +61,10 @@ pub enum Order {
     Start(Arc<Create>),
     /// End it, and keep its instance.
     Stop,
+    /// Have it stand still, if it has nothing to do.
+    Pause,
+    /// Let it go on.
+    Resume,
     /// Find out how it ended.
     Autopsy,
     /// Take away what it consists of.
@@ -147,6 +157,9 @@ impl Effects {
     /// Starts the next step of a worker, if there is one to take.
     pub fn advance(&mut self, worker: &mut Worker) {
         let Some(step) = worker.next(self.now) else { return };
+        if step != StepKind::Resume {
+            self.unmind(worker);
+        }
         worker.busy = Some(step);
         let order = match step {
             StepKind::Resolve => Order::Resolve(Arc::clone(&worker.spec)),
@@ -163,15 +176,25 @@ impl Effects {
             },
             StepKind::Start => Order::Start(Arc::clone(&worker.spec)),
             StepKind::Stop => Order::Stop,
+            StepKind::Pause => Order::Pause,
+            StepKind::Resume => Order::Resume,
             StepKind::Autopsy => Order::Autopsy,
             StepKind::Remove(force) => Order::Remove(force),
         };
         self.push(Effect::Step(worker.id, order));
     }
 
+    /// Nobody has to be told any more what arrives for a worker that stands still.
+    pub fn unmind(&mut self, worker: &Worker) {
+        if matches!(worker.course, Course::Paused { .. }) {
+            self.push(Effect::Unmind(worker.id));
+        }
+    }
+
     /// Looks at how a worker ended, unless a step for it is under way.
     pub fn autopsy(&mut self, worker: &mut Worker) {
         if worker.busy.is_none() {
+            self.unmind(worker);
             worker.busy = Some(StepKind::Autopsy);
             self.push(Effect::Step(worker.id, Order::Autopsy));
         }

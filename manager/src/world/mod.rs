@@ -4,11 +4,13 @@
 //! waits, asks or reads a clock.
 
 pub mod build;
+pub mod course;
 pub mod request;
 pub mod sweep;
 pub mod worker;
 
 pub use build::{Begin, Build, BuildId, Builds, Prebuild};
+pub use course::Course;
 pub use request::{Known, Requests};
 pub use sweep::{Cause, Fate, Sweep, Sweeps};
 pub use worker::{
@@ -34,6 +36,8 @@ pub struct World {
     /// Workers that were removed lately, and when: the engine's answer to an older question may
     /// still name them.
     pub gone: BTreeMap<WorkerId, Timestamp>,
+    /// When the host last told what it has.
+    pub host_seen_at: Option<Timestamp>,
     /// Requests that were seen and are not answered, or were answered lately.
     pub requests: Requests,
 }

@@ -10,7 +10,7 @@
 //!   left ([`leftovers`] says what may go, [`plain_http`] asks for what bollard cannot read);
 //! - [`instance`] takes a container through its life with its [`companion`], for whose [`readiness`] it
 //!   waits, and [`volumes`], and [`found`] reads how one stands;
-//! - [`network`] and [`watch`] do what their names say.
+//! - [`network`], [`pause`] and [`watch`] do what their names say.
 
 mod apart;
 mod archive;
@@ -29,6 +29,7 @@ mod instance;
 mod layers;
 mod leftovers;
 mod network;
+mod pause;
 mod plain_http;
 mod printed;
 mod readiness;
