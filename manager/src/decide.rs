@@ -10,7 +10,7 @@ use worker_protocol::{
 };
 
 use crate::image::Catalogue;
-use crate::world::{Stage, Wish, Worker, World};
+use crate::world::{Course, Stage, Wish, Worker, World};
 
 /// The most workers that one reply tells of: some hundred kilobytes.
 const LISTED: usize = 1000;
@@ -164,6 +164,12 @@ fn decide_stop(worker: &Worker) -> Decision {
 fn decide_start(world: &World, worker: &Worker) -> Decision {
     let full = || matches!(worker.stage, Stage::Ended(_)).then(|| world.is_full()).flatten();
     match worker.stage {
+        Stage::Running { .. } if worker.course == Course::OutOfSight => {
+            Decision::Refuse(Problem::new(
+                ErrorKind::EngineUnavailable,
+                "the worker's host does not answer, so nobody knows whether it runs; ask again later",
+            ))
+        }
         Stage::Running { .. } if worker.wish == Wish::Run => already(worker.id, worker.status()),
         _ => match full() {
             None => Decision::Enact(Enactment::Start(worker.id)),

@@ -5,8 +5,9 @@
 //! How a command flows: [`inbox`] takes it from Redis and looks up what is known of it; [`driver`]
 //! hands it to [`decide`], changes the [`world`] and says what is to be done; [`act`] does it, by
 //! way of the [`engine`] and with an [`image`]; [`outbox`] writes reply, record and event.
-//! `sources` are what happens without a command. [`serve`] runs all of it, while this manager has
-//! the `lease`. [`client`] is the other side, for [`run`] and for other programs;
+//! `sources` are what happens without a command, and `sleepers` what comes for workers that are
+//! paused. [`serve`] runs all of it, while this manager has the `lease`. [`client`] is the other
+//! side, for [`run`] and for other programs;
 //! [`archive`] moves images to other machines.
 
 pub mod act;
@@ -25,6 +26,7 @@ mod lease;
 mod outbox;
 pub mod run;
 pub mod serve;
+mod sleepers;
 mod sources;
 pub mod store;
 pub mod world;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::{self, Receiver, Sender, UnboundedSender};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,6 +19,7 @@ use crate::driver::{BuildJob, Effect, Event, Write, handle};
 use crate::engine::BuildError;
 use crate::inbox::Inbox;
 use crate::lease::{Hold, Lease};
+use crate::sleepers::{self, Mind};
 use crate::store::StoreError;
 use crate::world::{BuildId, World};
 use crate::{outbox, sources};
@@ -62,7 +63,14 @@ async fn lead(hands: Hands, hold: &Hold) -> Result<(), StoreError> {
     crew.spawn(outbox::run(hands.store.clone(), hold.clone(), outbox_queue));
     crew.spawn(inbox.run(over.clone()));
     let listeners = TaskTracker::new();
-    sources::listen(&listeners, &hands, &events, over);
+    let look_now = sources::listen(&listeners, &hands, &events, over);
+    let (minds, mind_orders) = mpsc::unbounded_channel();
+    listeners.spawn(sleepers::listen(
+        hands.store.clone(),
+        mind_orders,
+        events.clone(),
+        over.clone(),
+    ));
     listeners.close();
     tracing::info!(
         manager = hold.name(),
@@ -72,7 +80,8 @@ async fn lead(hands: Hands, hold: &Hold) -> Result<(), StoreError> {
         base_image = hands.settings.base_image,
         "ready"
     );
-    let loop_ = Loop::new(hands, hold.name(), events, writes, handled);
+    let nudges = Nudges { look_now, minds };
+    let loop_ = Loop::new(hands, hold.name(), events, writes, nudges, handled);
     tokio::select! {
         () = loop_.run(queue, over) => {}
         panic = panic_of(&mut crew) => std::panic::resume_unwind(panic),
@@ -117,12 +126,19 @@ async fn begin(hands: &Hands) -> Result<Event, StoreError> {
     Ok(Event::Begun { records, found, left })
 }
 
+/// What tells other tasks to do something sooner, or for other workers.
+struct Nudges {
+    look_now: Arc<Notify>,
+    minds: UnboundedSender<Mind>,
+}
+
 /// The loop that owns the world.
 struct Loop {
     hands: Hands,
     world: World,
     events: Sender<Event>,
     writes: UnboundedSender<Vec<Write>>,
+    nudges: Nudges,
     /// How many arrivals were handled.
     handled: watch::Sender<u64>,
     /// What is under way.
@@ -137,13 +153,14 @@ impl Loop {
         name: &str,
         events: Sender<Event>,
         writes: UnboundedSender<Vec<Write>>,
+        nudges: Nudges,
         handled: watch::Sender<u64>,
     ) -> Self {
         let room_to_build = Arc::new(Semaphore::new(hands.settings.builds));
         let mut world = World { manager: Some(name.to_owned()), ..World::default() };
         world.capacity.rules = hands.settings.capacity.clone();
         let (tasks, builds) = (JoinSet::new(), BTreeMap::new());
-        Self { hands, world, events, writes, handled, tasks, builds, room_to_build }
+        Self { hands, world, events, writes, nudges, handled, tasks, builds, room_to_build }
     }
 
     async fn run(mut self, mut queue: Receiver<Event>, over: &CancellationToken) {
@@ -228,6 +245,13 @@ impl Loop {
             Effect::Clear(id) => {
                 self.tasks.spawn(async move { warn_of(id, act::clear(&hands, id).await) });
             }
+            Effect::Mind(id, after) => {
+                let _ = self.nudges.minds.send(Mind::From(id, after));
+            }
+            Effect::Unmind(id) => {
+                let _ = self.nudges.minds.send(Mind::NoMore(id));
+            }
+            Effect::Look => self.nudges.look_now.notify_one(),
             Effect::Hurry(id) => {
                 self.tasks.spawn(async move { warn_of(id, act::hurry(&hands, id).await) });
             }

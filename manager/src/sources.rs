@@ -1,20 +1,33 @@
 //! What happens without a command: the engine says something, time passes.
 
 use futures_util::StreamExt;
-use jiff::Timestamp;
-use std::time::Duration;
+use jiff::{SignedDuration, Timestamp};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use worker_protocol::WorkerId;
+use worker_protocol::boot::WhenIdle;
 
 use crate::act::{self, Hands};
+use crate::chain::chain;
 use crate::driver::Event;
-use crate::engine::EngineEvent;
+use crate::engine::{EngineError, EngineEvent, Found, InstanceState};
 use crate::image::collect::percent_free;
+use crate::label;
 use crate::world::{Cause, HostRoom};
 
 /// How often what exists is compared with what is known, events or not.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// A list that takes longer is none: hundreds of workers are told in a second.
+const LOOK_WITHIN: Duration = Duration::from_secs(15);
+/// Pauses between tries to hear the engine's events.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The engine's clock may be another's: what was heard before is harmless to hear again.
+const OVERLAP: SignedDuration = SignedDuration::from_secs(2);
 /// How often the disk is looked at. A build that fills it takes longer.
 const DISK_EVERY: Duration = Duration::from_secs(30);
 /// How often it is looked whether the host has room for another start. A start takes about as long.
@@ -25,18 +38,21 @@ const IN_ADVANCE_EVERY: Duration = Duration::from_secs(60);
 /// A schedule is looked at so often: a clock that was set is noticed.
 const SCHEDULE_EVERY: Duration = Duration::from_secs(20);
 
-/// Begins to listen, until `stop`.
+/// Begins to listen, until `stop`. What is given back has it looked at once what exists.
 pub(crate) fn listen(
     sources: &TaskTracker,
     hands: &Hands,
     events: &Sender<Event>,
     stop: &CancellationToken,
-) {
+) -> Arc<Notify> {
     let each = || (hands.clone(), events.clone(), stop.clone());
+    let look_now = Arc::new(Notify::new());
     let (hands, events, until) = each();
-    sources.spawn(watch(hands, events, until));
+    sources.spawn(watch(hands, events, Arc::clone(&look_now), until));
     let (hands, events, until) = each();
-    sources.spawn(look(hands, events, until));
+    sources.spawn(look(hands, events, Arc::clone(&look_now), until));
+    let (_, events, until) = each();
+    sources.spawn(tick(events, until));
     let (hands, events, until) = each();
     sources.spawn(mind_the_disk(hands, events, until));
     let (hands, events, until) = each();
@@ -45,36 +61,115 @@ pub(crate) fn listen(
     sources.spawn(keep_the_schedule(hands, events, until));
     let (hands, events, until) = each();
     sources.spawn(build_in_advance(hands, events, until));
+    look_now
 }
 
-/// The engine's own events: only a quicker way to see what the next look would show.
-async fn watch(hands: Hands, events: Sender<Event>, stop: CancellationToken) {
+/// The engine's own events: only a quicker way to see what the next look would show. What happened
+/// while they were cut off, the engine tells when it is heard again; and one that was started anew,
+/// and knows nothing of it, is looked at.
+async fn watch(
+    hands: Hands,
+    events: Sender<Event>,
+    look_now: Arc<Notify>,
+    stop: CancellationToken,
+) {
+    let mut pause = FIRST_PAUSE;
+    let mut since = Timestamp::now();
     while !stop.is_cancelled() {
-        let mut stream = hands.engine.watch(&hands.own());
+        let mut stream = hands.engine.watch(&hands.own(), since);
+        look_now.notify_one();
+        let begun = Instant::now();
         while let Some(Some(event)) = stop.run_until_cancelled(stream.next()).await {
-            let name = match event {
-                EngineEvent::Ended(name) | EngineEvent::Removed(name) => name,
-                EngineEvent::Started(_) => continue,
-            };
-            if let Some(id) = hands.worker_of(&name) {
-                let _ = events.send(Event::InstanceEnded(id)).await;
-            }
+            pass_on(&hands, &events, event).await;
         }
-        let _ = stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(1))).await;
+        since = Timestamp::now() - OVERLAP;
+        if begun.elapsed() > LONGEST_PAUSE {
+            pause = FIRST_PAUSE;
+        }
+        let _ = stop.run_until_cancelled(tokio::time::sleep(pause)).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
-/// Every few seconds: what exists, and that time has passed.
-async fn look(hands: Hands, events: Sender<Event>, stop: CancellationToken) {
+async fn pass_on(hands: &Hands, events: &Sender<Event>, event: EngineEvent) {
+    let (name, event): (_, fn(WorkerId) -> Event) = match event {
+        EngineEvent::Started(name) => (name, Event::InstanceStarted),
+        EngineEvent::Ended(name) | EngineEvent::Removed(name) => (name, Event::InstanceEnded),
+    };
+    if let Some(id) = hands.worker_of(&name) {
+        let _ = events.send(event(id)).await;
+    }
+}
+
+/// Every few seconds, and when there is a reason: what exists.
+async fn look(hands: Hands, events: Sender<Event>, look_now: Arc<Notify>, stop: CancellationToken) {
+    let mut beat = tokio::time::interval(LOOK_EVERY);
+    let mut answers = true;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = beat.tick() => {}
+            () = look_now.notified() => {}
+        }
+        let asked_at = Timestamp::now();
+        let seen = see(&hands).await;
+        note_change(&mut answers, &seen);
+        match seen {
+            Ok(found) => {
+                let running = running(&found);
+                let _ = events.send(Event::Listed { asked_at, found }).await;
+                mind_the_idle(&hands, &events, &running).await;
+            }
+            Err(_) => {
+                let _ = events.send(Event::Unseen).await;
+            }
+        }
+    }
+}
+
+/// An engine that hangs does not answer either.
+async fn see(hands: &Hands) -> Result<Vec<Found>, EngineError> {
+    let listed = tokio::time::timeout(LOOK_WITHIN, hands.engine.list(&hands.own())).await;
+    listed.unwrap_or_else(|_| {
+        let reason = format!("no list of workers within {} s", LOOK_WITHIN.as_secs());
+        Err(EngineError::Unavailable { reason })
+    })
+}
+
+/// One line when the engine goes, and one when it comes back.
+fn note_change(answers: &mut bool, seen: &Result<Vec<Found>, EngineError>) {
+    match seen {
+        Err(error) if *answers => tracing::warn!(%error, "cannot see the workers"),
+        Ok(_) if !*answers => tracing::info!("the container engine answers again"),
+        _ => {}
+    }
+    *answers = seen.is_ok();
+}
+
+fn running(found: &[Found]) -> Vec<WorkerId> {
+    let running = found.iter().filter(|instance| instance.state == InstanceState::Running);
+    running.filter_map(|instance| label::worker_id(&instance.labels)).collect()
+}
+
+/// Where idle workers are paused: which of those that run say that they are idle.
+async fn mind_the_idle(hands: &Hands, events: &Sender<Event>, running: &[WorkerId]) {
+    if hands.settings.when_idle == WhenIdle::End {
+        return;
+    }
+    match hands.store.idle(running).await {
+        Ok(idle) if idle.is_empty() => {}
+        Ok(idle) => {
+            let _ = events.send(Event::Idle(idle)).await;
+        }
+        // A Redis that is away is complained of elsewhere.
+        Err(error) => tracing::debug!(error = chain(&error), "cannot see who is idle"),
+    }
+}
+
+/// Time passes, whatever the engine does.
+async fn tick(events: Sender<Event>, stop: CancellationToken) {
     let mut beat = tokio::time::interval(LOOK_EVERY);
     while stop.run_until_cancelled(beat.tick()).await.is_some() {
-        let asked_at = Timestamp::now();
-        match hands.engine.list(&hands.own()).await {
-            Ok(found) => {
-                let _ = events.send(Event::Listed { asked_at, found }).await;
-            }
-            Err(error) => tracing::warn!(%error, "cannot see the workers"),
-        }
         let _ = events.send(Event::Tick).await;
     }
 }

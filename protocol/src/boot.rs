@@ -178,6 +178,17 @@ pub struct BootAgent {
     pub workspace: String,
 }
 
+/// What becomes of a worker that has had no work for as long as it may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WhenIdle {
+    /// It ends, by itself.
+    #[default]
+    End,
+    /// It says so in its sign of life, and the manager has it stand still until something comes.
+    Pause,
+}
+
 /// Every buffer of the wrapper has an end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bounds {
@@ -196,6 +207,9 @@ pub struct Bounds {
     /// The longest time without work; none: no limit.
     #[serde(default)]
     pub idle_timeout: Option<Duration>,
+    /// What follows when there was no work for so long.
+    #[serde(default)]
+    pub when_idle: WhenIdle,
     /// The longest life, from the container's first start on; none: no limit.
     #[serde(default)]
     pub max_lifetime: Option<Duration>,
@@ -219,6 +233,7 @@ impl Default for Bounds {
             spool_folder: "/var/lib/worker/spool".into(),
             turn_timeout: None,
             idle_timeout: None,
+            when_idle: WhenIdle::End,
             max_lifetime: None,
             max_cost_usd: None,
             // Claude Code ends its own children on SIGTERM and writes its session: seconds.

@@ -19,4 +19,10 @@ pub struct Pulse {
     /// The agent's own name for its session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
+    /// Whether it has had nothing to do for as long as it may, and is to be paused for that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub idle: bool,
+    /// Of one that is idle, when its longest life is over, RFC 3339: it has to be awake then, to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lives_until: Option<String>,
 }

@@ -26,6 +26,7 @@ mod modules;
 mod offline;
 mod opencode;
 mod outage;
+mod pause;
 mod permissions;
 mod private_engine;
 mod processes;

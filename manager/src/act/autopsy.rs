@@ -15,7 +15,7 @@ use crate::world::Evidence;
 pub(super) async fn autopsy(hands: &Hands, id: WorkerId) -> Result<Option<Autopsy>, Problem> {
     let found =
         hands.engine.inspect(&hands.name(id)).await.map_err(|error| Problem::from(&error))?;
-    if found.as_ref().is_some_and(|found| found.state == InstanceState::Running) {
+    if found.as_ref().is_some_and(|found| found.state.lives()) {
         return Ok(None);
     }
     // What runs beside it has nobody to serve any more.
@@ -33,7 +33,7 @@ pub(super) async fn look_back(
 ) -> Result<Autopsy, StoreError> {
     let end = found.and_then(|found| match found.state {
         InstanceState::Ended(end) => Some(end),
-        InstanceState::Created | InstanceState::Running => None,
+        InstanceState::Created | InstanceState::Running | InstanceState::Paused => None,
     });
     let evidence = evidence(hands, id, end, found.and_then(|found| found.started_at)).await?;
     Ok(if end.is_some() { Autopsy::Ended(evidence) } else { Autopsy::Gone(evidence) })

@@ -44,6 +44,7 @@ pub(super) fn boot(
             spool_bytes: hands.settings.spool_bytes,
             turn_timeout: own.turn_timeout.or(usual.turn_timeout),
             idle_timeout: own.idle_timeout.or(usual.idle_timeout),
+            when_idle: hands.settings.when_idle,
             max_lifetime: own.max_lifetime.or(usual.max_lifetime),
             max_cost_usd: own.max_cost_usd.or(usual.max_cost_usd),
             stop_grace: hands.settings.stop_grace,

@@ -90,7 +90,7 @@ async fn clear_the_way(hands: &Hands, id: WorkerId, name: &InstanceName) -> Resu
         let patience = match found.map(|found| found.state) {
             None => return Ok(true),
             Some(InstanceState::Created) => START_IN_FLIGHT,
-            Some(InstanceState::Running) => FIRST_PULSE,
+            Some(InstanceState::Running | InstanceState::Paused) => FIRST_PULSE,
             Some(InstanceState::Ended(_)) => Duration::ZERO,
         };
         if begun.elapsed() >= patience {

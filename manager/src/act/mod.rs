@@ -9,6 +9,7 @@ mod clear;
 mod collect;
 mod hurry;
 mod launch;
+mod pause;
 mod remove;
 mod resolve;
 mod start;
@@ -98,6 +99,8 @@ pub async fn act(hands: &Hands, id: WorkerId, order: Order) -> Outcome {
         Order::Launch(launch) => Outcome::Launched(launch::launch(hands, id, *launch).await),
         Order::Start(spec) => Outcome::Started(start::start(hands, id, &spec).await),
         Order::Stop => Outcome::Stopped(stop::stop(hands, id).await),
+        Order::Pause => Outcome::Napped(pause::pause(hands, id).await),
+        Order::Resume => Outcome::Resumed(pause::resume(hands, id).await),
         Order::Autopsy => Outcome::Autopsied(autopsy::autopsy(hands, id).await),
         Order::Remove(force) => Outcome::Removed(remove::remove(hands, id, force).await),
     }

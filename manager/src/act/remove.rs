@@ -16,7 +16,7 @@ pub(super) async fn remove(hands: &Hands, id: WorkerId, force: Force) -> Result<
     let found = engine.inspect(&name).await.map_err(|error| Problem::from(&error))?;
     let mut seen = Evidence::default();
     if let Some(found) = found {
-        if found.state == InstanceState::Running {
+        if found.state.lives() {
             let grace = match force {
                 Force::No => hands.settings.instance_grace(),
                 Force::Yes => Duration::ZERO,

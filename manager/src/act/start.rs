@@ -8,7 +8,7 @@ use worker_protocol::{Create, ErrorKind, Problem, WorkerId};
 use super::launch::{FIRST_PULSE, failed, first_pulse};
 use super::{Hands, boot, store_problem};
 use crate::driver::Start;
-use crate::engine::{Found, InstanceName, InstanceState};
+use crate::engine::{Found, InstanceName};
 use crate::label;
 
 /// How often an instance that may still come to life is looked at.
@@ -52,7 +52,7 @@ async fn find(hands: &Hands, name: &InstanceName) -> Result<Found, Problem> {
 /// ends by itself, and is waited for: no agent is killed at its work.
 async fn lives(hands: &Hands, id: WorkerId, name: &InstanceName) -> Result<bool, Problem> {
     let deadline = Instant::now() + FIRST_PULSE;
-    while find(hands, name).await?.state == InstanceState::Running {
+    while find(hands, name).await?.state.lives() {
         let pulse = hands.store.pulse(id).await.map_err(|error| store_problem(&error))?;
         if pulse.is_some() {
             return Ok(true);

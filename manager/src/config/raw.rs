@@ -66,6 +66,8 @@ pub struct RawConfig {
     pub log: Option<String>,
     /// How long an engine that goes away in the middle of a build is waited for: `60s`.
     pub engine_patience: Option<String>,
+    /// What becomes of a worker whose `idle_timeout` is over: `stop` or `pause`.
+    pub when_idle: Option<String>,
     /// What builds images: `auto`, `classic` or `buildkit`.
     pub builder: Option<String>,
     /// Whether workers may have an engine of their own, and what keeps that from the host: `off`,
@@ -179,6 +181,7 @@ impl RawConfig {
         text(&mut self.build_silence, "WORKER_BUILD_SILENCE");
         text(&mut self.engine_patience, "WORKER_ENGINE_PATIENCE");
         text(&mut self.docker, "WORKER_DOCKER");
+        text(&mut self.when_idle, "WORKER_WHEN_IDLE");
         text(&mut self.builder, "WORKER_BUILDER");
         if let Some(images) = env("WORKER_PREBUILD") {
             self.prebuild = images.split_whitespace().map(str::to_owned).collect();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use worker_protocol::boot::Bounds;
+use worker_protocol::boot::{Bounds, WhenIdle};
 use worker_protocol::limits::Limits;
 use worker_protocol::{Keys, Problem, Secret, value};
 
@@ -90,6 +90,8 @@ pub struct Settings {
     pub stop_grace: Duration,
     /// Limits of workers that name none.
     pub limits: Limits,
+    /// What becomes of a worker that has had no work for as long as it may.
+    pub when_idle: WhenIdle,
     /// Environment variables for agents.
     pub credentials: BTreeMap<String, Secret>,
 }
@@ -154,6 +156,7 @@ impl Settings {
             stop_grace: duration("stop_grace (WORKER_STOP_GRACE)", raw.stop_grace)?
                 .unwrap_or(Defaults::STOP_GRACE),
             limits: limits(&raw.limits)?,
+            when_idle: when_idle(raw.when_idle.as_deref())?,
             credentials: raw.credentials,
         })
     }
@@ -198,6 +201,14 @@ fn spool(given: Option<&str>) -> Result<u64, ConfigError> {
         Some(text) => value::size(&json!(text))
             .filter(|bytes| *bytes >= 1 << 20)
             .ok_or_else(|| wrong("spool (WORKER_SPOOL)", right)),
+    }
+}
+
+fn when_idle(given: Option<&str>) -> Result<WhenIdle, ConfigError> {
+    match given.unwrap_or("stop") {
+        "stop" => Ok(WhenIdle::End),
+        "pause" => Ok(WhenIdle::Pause),
+        _ => Err(wrong("when_idle (WORKER_WHEN_IDLE)", "must be stop or pause")),
     }
 }
 
@@ -308,6 +319,19 @@ mod tests {
         assert_eq!(named(Some("blue-1")).unwrap(), "blue-1");
         let error = named(Some("a b")).unwrap_err().to_string();
         assert!(error.contains("WORKER_CONSUMER"), "{error}");
+    }
+
+    #[test]
+    fn an_idle_worker_is_stopped_or_paused() {
+        let (_folder, mut raw) = raw();
+        let settings = Settings::check(raw.clone(), Path::new("/none")).unwrap();
+        assert_eq!(settings.when_idle, WhenIdle::End);
+        raw.when_idle = Some("pause".to_owned());
+        let settings = Settings::check(raw.clone(), Path::new("/none")).unwrap();
+        assert_eq!(settings.when_idle, WhenIdle::Pause);
+        raw.when_idle = Some("sleep".to_owned());
+        let error = Settings::check(raw, Path::new("/none")).unwrap_err().to_string();
+        assert!(error.contains("WORKER_WHEN_IDLE") && error.contains("stop or pause"), "{error}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use worker_protocol::{Create, Header, Problem, Reply, Secret, WorkerId, rfc3339}
 
 use super::{LaunchError, Outcome};
 use crate::image::{ImageHash, ImageWish, Rendered};
-use crate::world::{BuildId, Cause, Origin, Requests, Room, Stage, StepKind, Worker};
+use crate::world::{BuildId, Cause, Course, Origin, Requests, Room, Stage, StepKind, Worker};
 
 /// Something to do outside of the world.
 pub enum Effect {
@@ -32,6 +32,12 @@ pub enum Effect {
     Hurry(WorkerId),
     /// Say so when a time has come that a worker waits for.
     TellWhen(Timestamp, WorkerId),
+    /// Tell what arrives for a worker that stands still: after this entry of its input.
+    Mind(WorkerId, String),
+    /// Nobody has to be told any more.
+    Unmind(WorkerId),
+    /// Look at what exists now.
+    Look,
     /// Write to Redis, in this order.
     Write(Write),
 }
@@ -58,6 +64,10 @@ pub enum Order {
     Start(Arc<Create>),
     /// End it, and keep its instance.
     Stop,
+    /// Have it stand still, if it has nothing to do.
+    Pause,
+    /// Let it go on.
+    Resume,
     /// Find out how it ended.
     Autopsy,
     /// Take away what it consists of.
@@ -73,6 +83,8 @@ impl Order {
             Self::Launch(_) => |problem| Outcome::Launched(Err(LaunchError::Failed(problem))),
             Self::Start(_) => |problem| Outcome::Started(Err(problem)),
             Self::Stop => |problem| Outcome::Stopped(Err(problem)),
+            Self::Pause => |problem| Outcome::Napped(Err(problem)),
+            Self::Resume => |problem| Outcome::Resumed(Err(problem)),
             Self::Autopsy => |problem| Outcome::Autopsied(Err(problem)),
             Self::Remove(_) => |problem| Outcome::Removed(Err(problem)),
         }
@@ -176,6 +188,9 @@ impl Effects {
             }
             return;
         }
+        if step != StepKind::Resume {
+            self.unmind(worker);
+        }
         worker.busy = Some(step);
         let order = match step {
             StepKind::Resolve => Order::Resolve(Arc::clone(&worker.spec)),
@@ -192,15 +207,25 @@ impl Effects {
             },
             StepKind::Start => Order::Start(Arc::clone(&worker.spec)),
             StepKind::Stop => Order::Stop,
+            StepKind::Pause => Order::Pause,
+            StepKind::Resume => Order::Resume,
             StepKind::Autopsy => Order::Autopsy,
             StepKind::Remove(force) => Order::Remove(force),
         };
         self.push(Effect::Step(worker.id, order));
     }
 
+    /// Nobody has to be told any more what arrives for a worker that stands still.
+    pub fn unmind(&mut self, worker: &Worker) {
+        if matches!(worker.course, Course::Paused { .. }) {
+            self.push(Effect::Unmind(worker.id));
+        }
+    }
+
     /// Looks at how a worker ended, unless a step for it is under way.
     pub fn autopsy(&mut self, worker: &mut Worker) {
         if worker.busy.is_none() {
+            self.unmind(worker);
             worker.busy = Some(StepKind::Autopsy);
             self.push(Effect::Step(worker.id, Order::Autopsy));
         }

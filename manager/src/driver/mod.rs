@@ -7,6 +7,7 @@ mod build;
 mod capacity;
 mod collect;
 mod command;
+mod course;
 mod effects;
 mod observe;
 mod outcome;
@@ -58,6 +59,12 @@ pub enum Event {
     CachePruned(Result<u64, Problem>),
     /// An instance ended or is gone, or so the engine says.
     InstanceEnded(WorkerId),
+    /// An instance started, or so the engine says.
+    InstanceStarted(WorkerId),
+    /// These workers have had nothing to do for as long as they may.
+    Idle(Vec<WorkerId>),
+    /// Something arrived for a worker that stands still, or may have.
+    Called(WorkerId),
     /// What the engine has.
     Listed {
         /// When it was asked.
@@ -69,6 +76,8 @@ pub enum Event {
     HostSeen(HostRoom),
     /// The time has come that a worker waited for.
     Due(WorkerId),
+    /// The engine does not tell what it has.
+    Unseen,
     /// Redis is there again, after it was away or after it lost the commands.
     RedisReturned,
     /// Time has passed.
@@ -118,6 +127,10 @@ pub enum Outcome {
     Started(Result<Start, Problem>),
     /// Of ending an instance that is kept.
     Stopped(Result<Autopsy, Problem>),
+    /// Of having it stand still.
+    Napped(Result<Nap, Problem>),
+    /// Of letting it go on.
+    Resumed(Result<(), Problem>),
     /// Of looking at an instance that ended: none, when it runs after all.
     Autopsied(Result<Option<Autopsy>, Problem>),
     /// Of taking everything away.
@@ -148,6 +161,19 @@ pub struct Start {
     pub image: String,
     /// As of a new one.
     pub launch: Launch,
+}
+
+/// What became of a worker that was to stand still.
+pub enum Nap {
+    /// It does.
+    Asleep {
+        /// The last entry of its input that it has taken.
+        after: String,
+        /// When it is to go on to heed a limit, whatever arrives.
+        wake_at: Option<Timestamp>,
+    },
+    /// It goes on: it has something to do, or may have.
+    Awake,
 }
 
 /// Why no instance runs.
@@ -192,7 +218,15 @@ pub fn handle(
         }
         Event::CachePruned(result) => collect::pruned(world, result, &mut effects),
         Event::InstanceEnded(id) => observe::ended(world, id, &mut effects),
+        Event::InstanceStarted(id) => observe::started(world, id, &mut effects),
         Event::Listed { asked_at, found } => observe::listed(world, asked_at, found, &mut effects),
+        Event::Unseen => course::unseen(world, &mut effects),
+        Event::Idle(ids) => course::idle(world, &ids, &mut effects),
+        Event::Called(id) => {
+            if let Some(worker) = world.workers.get_mut(&id) {
+                course::called(worker, &mut effects);
+            }
+        }
         Event::RedisReturned => observe::redis_returned(world, &mut effects),
         Event::HostSeen(room) => world.capacity.host = room,
         Event::Due(id) => restart::due(world, id, &mut effects),

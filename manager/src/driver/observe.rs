@@ -25,6 +25,7 @@ pub(super) fn begun(
     found: Vec<Found>,
     effects: &mut Effects,
 ) {
+    world.host_seen_at = Some(effects.now);
     let records: BTreeMap<_, _> = records.into_iter().map(|r| (r.id, r.fields)).collect();
     for instance in &found {
         adopt(world, instance, &records, effects);
@@ -47,6 +48,7 @@ pub(super) fn listed(
     found: Vec<Found>,
     effects: &mut Effects,
 ) {
+    world.host_seen_at = world.host_seen_at.max(Some(asked_at));
     let mut there = BTreeMap::new();
     for instance in &found {
         match label::worker_id(&instance.labels) {
@@ -58,12 +60,22 @@ pub(super) fn listed(
         }
     }
     for (id, worker) in &mut world.workers {
-        let runs = matches!(there.get(id), Some(InstanceState::Running));
+        let state = there.get(id).filter(|state| state.lives());
+        if let Some(state) = state {
+            super::course::seen(worker, state, asked_at, effects);
+        }
         // What changed since the engine was asked is not contradicted by its answer.
         let comparable = worker.since < asked_at && worker.wish == Wish::Run;
-        if comparable && matches!(worker.stage, Stage::Running { .. }) && !runs {
+        if comparable && matches!(worker.stage, Stage::Running { .. }) && state.is_none() {
             effects.autopsy(worker);
         }
+    }
+}
+
+/// One that nobody knows is looked at now.
+pub(super) fn started(world: &World, id: WorkerId, effects: &mut Effects) {
+    if !world.workers.contains_key(&id) {
+        effects.push(Effect::Look);
     }
 }
 
@@ -79,12 +91,14 @@ pub(super) fn ended(world: &mut World, id: WorkerId, effects: &mut Effects) {
 }
 
 /// A Redis that was restarted has no users, and one that was emptied no records.
-pub(super) fn redis_returned(world: &World, effects: &mut Effects) {
-    for worker in world.workers.values() {
+pub(super) fn redis_returned(world: &mut World, effects: &mut Effects) {
+    for worker in world.workers.values_mut() {
         effects.write(Write::Record(worker.id, worker.record()));
         if worker.end().is_none() {
             effects.push(Effect::Admit(worker.id)); // Also one that is being started.
         }
+        // What arrived for it meanwhile may be lost, and its connections are.
+        super::course::called(worker, effects);
     }
 }
 
@@ -133,7 +147,7 @@ fn adopt(
         // Its start was cut off: whether its wrapper was told anything is not known.
         _ if starting && recorded_intent(record) == Intent::Make => Stage::Wanted,
         _ if starting => Stage::Kept,
-        InstanceState::Running => Stage::Running {
+        InstanceState::Running | InstanceState::Paused => Stage::Running {
             image: known.image,
             ip_address: instance.ip_address.clone(),
             started_at: instance.started_at,
@@ -159,7 +173,7 @@ fn adopt(
         ..Worker::new(known.id, known.spec, known.request_id, now)
     };
     effects.announce(&worker);
-    if matches!(instance.state, InstanceState::Running) {
+    if instance.state.lives() {
         effects.push(Effect::Admit(worker.id)); // Redis may have been restarted meanwhile.
     }
     world.workers.insert(worker.id, worker);

@@ -38,6 +38,8 @@ pub(super) fn done(world: &mut World, id: WorkerId, outcome: Outcome, effects: &
         Outcome::Stopped(Err(problem)) => {
             not_yet(world, id, Until::Resting, &problem, "the stop is tried again", effects);
         }
+        Outcome::Napped(result) => super::course::napped(worker, result, effects),
+        Outcome::Resumed(result) => super::course::resumed(worker, result, effects),
         Outcome::Autopsied(Ok(Some(autopsy))) => ended(worker, autopsy, effects),
         Outcome::Autopsied(Ok(None) | Err(_)) => {} // The next list shows it again.
         Outcome::Removed(Ok(evidence)) => removed(worker, evidence, effects),

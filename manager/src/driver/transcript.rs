@@ -100,7 +100,11 @@ impl Play {
             ("listed", found) => {
                 Event::Listed { asked_at: self.asked_at, found: self.found(found) }
             }
+            ("unseen", _) => Event::Unseen,
             ("ended", id) => Event::InstanceEnded(worker(id)),
+            ("started-outside", id) => Event::InstanceStarted(worker(id)),
+            ("idle", ids) => Event::Idle(ids.split(',').map(worker).collect()),
+            ("called", id) => Event::Called(worker(id)),
             ("built", result) => self.built(1, result),
             ("built-late", result) => self.built(2, result),
             ("building", line) => {
@@ -117,7 +121,11 @@ impl Play {
                 Event::ImageRemoved(self.removing(), Err(problem))
             }
             ("pruned", bytes) => Event::CachePruned(Ok(bytes.parse().unwrap())),
-            ("resolved" | "launched" | "started" | "stopped" | "autopsied" | "removed", rest) => {
+            (
+                "napped" | "resumed" | "resolved" | "launched" | "started" | "stopped"
+                | "autopsied" | "removed",
+                rest,
+            ) => {
                 let (id, what) = rest.split_once(' ').unwrap();
                 Event::Done(worker(id), self.outcome(verb, what))
             }
@@ -150,6 +158,15 @@ impl Play {
             ("started", why) => Outcome::Started(Err(Problem::new(ErrorKind::StartFailed, why))),
             ("stopped", "unavailable") => Outcome::Stopped(Err(unavailable())),
             ("stopped", what) => Outcome::Stopped(Ok(autopsy(what).unwrap())),
+            ("napped", "unavailable") => Outcome::Napped(Err(unavailable())),
+            ("napped", "awake") => Outcome::Napped(Ok(Nap::Awake)),
+            ("napped", seconds) => {
+                let seconds = seconds.strip_prefix("for ").map(|text| text.parse().unwrap());
+                let wake_at = seconds.map(|s| self.now + SignedDuration::from_secs(s));
+                Outcome::Napped(Ok(Nap::Asleep { after: "7-0".to_owned(), wake_at }))
+            }
+            ("resumed", "ok") => Outcome::Resumed(Ok(())),
+            ("resumed", _) => Outcome::Resumed(Err(unavailable())),
             ("autopsied", _) => Outcome::Autopsied(Ok(autopsy(what))),
             (_, "ok") => Outcome::Removed(Ok(Evidence::default())),
             _ => Outcome::Removed(Err(unavailable())),
@@ -249,6 +266,7 @@ impl Play {
                 labels: known.write("worker"),
                 state: match state.split(':').next().unwrap() {
                     "running" => InstanceState::Running,
+                    "paused" => InstanceState::Paused,
                     "created" => InstanceState::Created,
                     _ => InstanceState::Ended(End { code: 0, oom_killed: false, at: None }),
                 },
@@ -379,6 +397,8 @@ fn shown(effect: &Effect) -> String {
                 Order::Launch(_) => StepKind::Launch,
                 Order::Start(_) => StepKind::Start,
                 Order::Stop => StepKind::Stop,
+                Order::Pause => StepKind::Pause,
+                Order::Resume => StepKind::Resume,
                 Order::Autopsy => StepKind::Autopsy,
                 Order::Remove(force) => StepKind::Remove(*force),
             };
@@ -387,6 +407,8 @@ fn shown(effect: &Effect) -> String {
                 StepKind::Launch => "launch",
                 StepKind::Start => "start",
                 StepKind::Stop => "stop",
+                StepKind::Pause => "pause",
+                StepKind::Resume => "resume",
                 StepKind::Autopsy => "autopsy",
                 StepKind::Remove(Force::No) => "remove",
                 StepKind::Remove(Force::Yes) => "remove by force",
@@ -400,6 +422,9 @@ fn shown(effect: &Effect) -> String {
         Effect::Admit(id) => format!("admit {} to redis", named(*id)),
         Effect::Clear(id) => format!("clear what is left of {}", named(*id)),
         Effect::Hurry(id) => format!("end {} at once", named(*id)),
+        Effect::Mind(id, after) => format!("mind the input of {} after {after}", named(*id)),
+        Effect::Unmind(id) => format!("mind the input of {} no more", named(*id)),
+        Effect::Look => "look".to_owned(),
         Effect::EndBuild(_) => "end the build".to_owned(),
         Effect::TellWhen(at, id) => format!("tell {} at {at}", named(*id)),
         Effect::Write(write) => shown_write(write),

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
+use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -114,6 +115,16 @@ impl Engine for LeasedEngine {
         self.engine.stop(name, grace).await
     }
 
+    async fn pause(&self, name: &InstanceName) -> Result<(), EngineError> {
+        self.hold.held().await;
+        self.engine.pause(name).await
+    }
+
+    async fn resume(&self, name: &InstanceName) -> Result<(), EngineError> {
+        self.hold.held().await;
+        self.engine.resume(name).await
+    }
+
     async fn remove(&self, name: &InstanceName) -> Result<(), EngineError> {
         self.hold.held().await;
         self.engine.remove(name).await
@@ -139,8 +150,12 @@ impl Engine for LeasedEngine {
         self.engine.clear(name).await
     }
 
-    fn watch(&self, labels: &[(String, String)]) -> BoxStream<'static, EngineEvent> {
-        self.engine.watch(labels)
+    fn watch(
+        &self,
+        labels: &[(String, String)],
+        since: Timestamp,
+    ) -> BoxStream<'static, EngineEvent> {
+        self.engine.watch(labels, since)
     }
 }
 

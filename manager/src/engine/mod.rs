@@ -21,6 +21,7 @@ pub use types::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
+use jiff::Timestamp;
 use std::time::Duration;
 
 /// What a host can do for the manager. Every verb may be called again after a failure or a crash
@@ -90,7 +91,15 @@ pub trait Engine: Send + Sync + 'static {
     /// already is fine.
     async fn start(&self, name: &InstanceName, input: &[u8]) -> Result<(), EngineError>;
 
-    /// Asks an instance to end, and kills it after `grace`. One that is gone is fine.
+    /// Has all processes of an instance stand still. One that does so already is fine.
+    async fn pause(&self, name: &InstanceName) -> Result<(), EngineError>;
+
+    /// Lets the processes of a paused instance go on. One that does not stand still, or is gone, is
+    /// fine.
+    async fn resume(&self, name: &InstanceName) -> Result<(), EngineError>;
+
+    /// Asks an instance to end, and kills it after `grace`. One that is gone is fine; one that is
+    /// paused goes on, so that it can end in order.
     async fn stop(&self, name: &InstanceName, grace: Duration) -> Result<(), EngineError>;
 
     /// Removes an instance with everything that belongs to it alone, running or not. One that is
@@ -113,7 +122,12 @@ pub trait Engine: Send + Sync + 'static {
     /// Removes what is left of an instance that is gone.
     async fn clear(&self, name: &InstanceName) -> Result<(), EngineError>;
 
-    /// What happens to instances that carry these labels, from now on. The stream ends when the
-    /// connection does; then list again, since events may have been missed.
-    fn watch(&self, labels: &[(String, String)]) -> BoxStream<'static, EngineEvent>;
+    /// What happens to instances that carry these labels, from `since` on as far as the engine
+    /// remembers it. The stream ends when the connection does; then list again, since an engine that
+    /// was started anew remembers nothing.
+    fn watch(
+        &self,
+        labels: &[(String, String)],
+        since: Timestamp,
+    ) -> BoxStream<'static, EngineEvent>;
 }

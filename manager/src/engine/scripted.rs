@@ -36,6 +36,10 @@ pub enum Verb {
     Create,
     /// Starting it.
     Start,
+    /// Having it stand still.
+    Pause,
+    /// Letting it go on.
+    Resume,
     /// Stopping it.
     Stop,
     /// Removing it.
@@ -176,6 +180,14 @@ impl ScriptedEngine {
     #[must_use]
     pub fn input(&self, name: &InstanceName) -> Option<Vec<u8>> {
         self.state().inputs.get(name).cloned()
+    }
+
+    fn turn(&self, name: &InstanceName, from: &InstanceState, to: InstanceState) {
+        if let Some(found) = self.state().instances.get_mut(name)
+            && found.state == *from
+        {
+            found.state = to;
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -362,10 +374,21 @@ impl Engine for ScriptedEngine {
         }
     }
 
+    async fn pause(&self, name: &InstanceName) -> Result<(), EngineError> {
+        self.call(Verb::Pause).await?;
+        self.turn(name, &InstanceState::Running, InstanceState::Paused);
+        Ok(())
+    }
+
+    async fn resume(&self, name: &InstanceName) -> Result<(), EngineError> {
+        self.call(Verb::Resume).await?;
+        self.turn(name, &InstanceState::Paused, InstanceState::Running);
+        Ok(())
+    }
+
     async fn stop(&self, name: &InstanceName, _grace: Duration) -> Result<(), EngineError> {
         self.call(Verb::Stop).await?;
-        let running = self.inspect(name).await?.map(|found| found.state);
-        if running == Some(InstanceState::Running) {
+        if self.inspect(name).await?.is_some_and(|found| found.state.lives()) {
             self.end(name, 0);
         }
         Ok(())
@@ -406,7 +429,11 @@ impl Engine for ScriptedEngine {
 
     /// Says nothing: what a manager knows only by events, it would not know after a restart. A test
     /// that passes with this engine passes with a daemon that drops events.
-    fn watch(&self, _labels: &[(String, String)]) -> BoxStream<'static, EngineEvent> {
+    fn watch(
+        &self,
+        _labels: &[(String, String)],
+        _since: Timestamp,
+    ) -> BoxStream<'static, EngineEvent> {
         stream::pending().boxed()
     }
 }

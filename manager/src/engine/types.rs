@@ -247,8 +247,18 @@ pub enum InstanceState {
     Created,
     /// Its first process runs.
     Running,
+    /// It stands still, with all that it has in memory.
+    Paused,
     /// Its first process ended.
     Ended(End),
+}
+
+impl InstanceState {
+    /// Whether its first process lives, though it may stand still.
+    #[must_use]
+    pub fn lives(&self) -> bool {
+        matches!(self, Self::Running | Self::Paused)
+    }
 }
 
 /// How an instance ended.

@@ -84,7 +84,9 @@ impl StepKind {
         match self {
             Self::Resolve => Permit::Place,
             Self::Launch | Self::Start => Permit::Start,
-            Self::Stop | Self::Autopsy | Self::Remove(_) => Permit::None,
+            Self::Stop | Self::Pause | Self::Resume | Self::Autopsy | Self::Remove(_) => {
+                Permit::None
+            }
         }
     }
 }

@@ -12,6 +12,8 @@
 //!                                  └──────────┴──────────► Removed ◄───────────────┘
 //! ```
 //!
+//! While it is Running, it may stand still or be out of sight: [`Course`].
+//!
 //! The wish is what a client wants, the stage is what is so. [`Worker::next`] compares the two and
 //! names the one step to take; nothing else starts a step. Of a worker that has ended, nobody wants
 //! that it runs, until somebody says so.
@@ -22,7 +24,7 @@ use worker_protocol::command::Force;
 use worker_protocol::create::Life;
 use worker_protocol::{Create, Header, LimitName, Problem, Pulse, Status, WorkerId};
 
-use super::{Permit, Restarts};
+use super::{Course, Permit, Restarts};
 use crate::image::{ImageHash, Rendered};
 
 /// One worker.
@@ -62,6 +64,10 @@ pub struct Worker {
     /// When the engine said that the instance had ended, while it was still being launched: one
     /// that ends at once is then looked at as soon as its launch is told.
     pub end_heard_at: Option<Timestamp>,
+    /// How it is getting on while it runs.
+    pub course: Course,
+    /// When it last went on after it had stood still.
+    pub woken_at: Option<Timestamp>,
     /// How often its image went before it could be started.
     pub images_lost: u8,
 }
@@ -206,6 +212,10 @@ pub enum StepKind {
     Start,
     /// End it, and keep its instance.
     Stop,
+    /// Have it stand still.
+    Pause,
+    /// Let it go on.
+    Resume,
     /// Find out how it ended.
     Autopsy,
     /// Take away what it consists of.
@@ -255,6 +265,8 @@ impl Worker {
             waiting: Vec::new(),
             unacknowledged: Vec::new(),
             end_heard_at: None,
+            course: Course::Awake,
+            woken_at: None,
             images_lost: 0,
         }
     }
@@ -275,6 +287,9 @@ impl Worker {
             (_, Stage::Imaged { .. }) => Some(StepKind::Launch),
             (Wish::Run, Stage::Kept) => self.restarts.are_due(now).then_some(StepKind::Start),
             (Wish::Rest, Stage::Kept | Stage::Running { .. }) => Some(StepKind::Stop),
+            (Wish::Run, Stage::Running { .. }) if self.course.is_to_wake(now) => {
+                Some(StepKind::Resume)
+            }
             (_, Stage::Building { .. } | Stage::Running { .. } | Stage::Ended(_)) => None,
         }
     }
@@ -289,6 +304,7 @@ impl Worker {
         self.permit = self.permit.min(keeps);
         self.restarts.next_at = None;
         self.stage = stage;
+        self.course = Course::Awake;
         self.since = now;
     }
 
@@ -299,6 +315,7 @@ impl Worker {
             Stage::Wanted | Stage::Building { .. } | Stage::Imaged { .. } | Stage::Kept => {
                 Status::Starting
             }
+            Stage::Running { .. } if self.course == Course::OutOfSight => Status::Unknown,
             Stage::Running { .. } => Status::Running,
             Stage::Broken(end) | Stage::Ended(end) | Stage::Removed(end) => end.status,
         }
@@ -310,11 +327,15 @@ impl Worker {
         match &self.stage {
             Stage::Broken(end) | Stage::Ended(end) | Stage::Removed(end) => &end.reason,
             _ if self.queued.is_some() => "queued",
+            Stage::Running { .. } if self.course == Course::OutOfSight => "host lost",
             _ if self.wish != Wish::Run => "stopping",
             Stage::Wanted => "accepted",
             Stage::Building { .. } => "building",
             Stage::Imaged { .. } => "creating",
-            Stage::Running { .. } => "running",
+            Stage::Running { .. } => match self.course {
+                Course::Paused { .. } => "paused",
+                Course::Awake | Course::OutOfSight => "running",
+            },
             Stage::Kept if self.restarts.next_at.is_some() => "restarting",
             Stage::Kept => "starting",
         }

@@ -8,6 +8,7 @@ mod dead;
 mod images;
 mod lease;
 mod limits;
+mod pause;
 mod rest;
 mod restart;
 mod stage;

@@ -1,6 +1,7 @@
 //! Companions of instances.
 
 use futures_util::StreamExt;
+use jiff::Timestamp;
 use std::time::Duration;
 use worker_manager::engine::{
     CompanionPlan, Confinement, Engine, EngineError, EngineEvent, InstanceName, InstancePlan,
@@ -65,7 +66,7 @@ async fn a_companion_comes_and_goes_with_its_instance_and_is_none_itself() {
         let script = format!("test -e /state/old && exit 1; touch /state/old; {TELLS_ITS_NETWORK}");
         let plan = plan(trial, &script);
         for _ in 0..2 {
-            let mut events = engine.watch(&trial.labels());
+            let mut events = engine.watch(&trial.labels(), Timestamp::now());
             for _ in 0..2 {
                 engine.create(&plan).await.unwrap();
             }

@@ -1,6 +1,7 @@
 //! The life of instances.
 
 use futures_util::StreamExt;
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
@@ -40,7 +41,7 @@ async fn an_instance_goes_through_its_life_and_every_verb_may_come_twice() {
     on_daemon(|trial| async move {
         trial.build(&format!("CMD {SLEEP}")).await.unwrap();
         let (engine, plan) = (&trial.engine, trial.plan());
-        let mut events = engine.watch(&trial.labels());
+        let mut events = engine.watch(&trial.labels(), Timestamp::now());
         let mut next = async || {
             let event = tokio::time::timeout(DEADLINE, events.next()).await;
             event.expect("an event in time").expect("the stream goes on")
@@ -147,7 +148,7 @@ async fn a_daemon_that_is_away_is_unavailable_and_named() {
         let error = engine.image("worker:none").await.unwrap_err();
         assert!(matches!(error, EngineError::Unavailable { .. }), "{error:?}");
         assert!(error.to_string().contains(host), "{error}");
-        assert_eq!(engine.watch(&[]).next().await, None);
+        assert_eq!(engine.watch(&[], Timestamp::now()).next().await, None);
     }
 }
 

@@ -2,10 +2,12 @@
 //!
 //! A turn that runs is told to end first: so the agent keeps its session, and its cost is known.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
+use worker_protocol::boot::WhenIdle;
 use worker_protocol::output::Outcome;
-use worker_protocol::{Output, OutputKind, Reached, Source};
+use worker_protocol::{Output, OutputKind, Reached, Source, rfc3339};
 
 use super::ending::Why;
 use super::event::Now;
@@ -37,6 +39,7 @@ impl Limits {
 impl Bridge {
     /// Ends the worker when it has reached a limit.
     pub(super) fn heed_limits(&mut self, now: Now) {
+        self.tell_idleness(now);
         let knows_turns = self.driver.turns_end() == TurnsEnd::WhenToldSo;
         // A headless program that knows no turns is dismissed before it begins its work.
         if self.ending.has_begun() && (knows_turns || !self.ending.is_dismissed()) {
@@ -72,14 +75,39 @@ impl Bridge {
         self.turn.is_some() || !self.queue.is_empty() || self.driver.works_in_background()
     }
 
+    fn idle_for(&self, now: Now) -> Duration {
+        now.clock.duration_since(self.limits.idle_since)
+    }
+
+    /// Where it is paused for that, it says at once that it is idle, and that it is not any more.
+    fn tell_idleness(&mut self, now: Now) {
+        let bounds = &self.boot.bounds;
+        let limit = bounds.idle_timeout.filter(|_| bounds.when_idle == WhenIdle::Pause);
+        let free = self.ready && !self.is_busy() && !self.ending.has_begun();
+        let idle = free && limit.is_some_and(|limit| self.idle_for(now) >= limit);
+        if idle != self.pulse.idle {
+            self.pulse.idle = idle;
+            self.pulse.lives_until = self.lives_until(now).filter(|_| idle).map(rfc3339);
+            self.beat(now);
+        }
+    }
+
+    /// When its longest life is over, as clients tell the time.
+    fn lives_until(&self, now: Now) -> Option<Timestamp> {
+        let limit = self.boot.bounds.max_lifetime?;
+        let lived = self.limits.age + now.clock.duration_since(self.limits.started);
+        now.at.checked_add(limit.saturating_sub(lived)).ok()
+    }
+
     fn reached(&self, now: Now) -> Option<Reached> {
         let bounds = &self.boot.bounds;
         let cost = self.pulse.cost_usd;
         let lived = self.limits.age + now.clock.duration_since(self.limits.started);
-        let idle = now.clock.duration_since(self.limits.idle_since);
+        let idle = self.idle_for(now);
         let dear = bounds.max_cost_usd.filter(|limit| cost >= *limit);
         let old = bounds.max_lifetime.filter(|limit| lived >= *limit);
-        let idle = bounds.idle_timeout.filter(|limit| idle >= *limit);
+        let ends = bounds.when_idle == WhenIdle::End;
+        let idle = bounds.idle_timeout.filter(|limit| ends && idle >= *limit);
         dear.map(Reached::MaxCostUsd)
             .or(old.map(Reached::MaxLifetime))
             .or(idle.map(Reached::IdleTimeout))

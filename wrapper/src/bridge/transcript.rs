@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use worker_protocol::boot::{BootAgent, BootKeys, BootPolicy, Bounds, Gate, RedisAccess};
+use worker_protocol::boot::{BootAgent, BootKeys, BootPolicy, Bounds, Gate, RedisAccess, WhenIdle};
 use worker_protocol::create::{Life, Permissions, Restart};
 use worker_protocol::{
     AgentProtocol, AgentType, Boot, CommandPattern, Input, Output, Secret, WorkerId,
@@ -241,7 +241,7 @@ fn boot(worker: &str) -> Boot {
     }
 }
 
-/// `idle=60`, `lifetime=3600` and `cost=1.5` are limits.
+/// `idle=60`, `lifetime=3600` and `cost=1.5` are limits; with `pause`, no idle worker ends.
 fn bounds(worker: &str) -> Bounds {
     let limit = |name: &str| {
         let mut words = worker.split(' ').filter_map(|word| word.split_once('='));
@@ -249,6 +249,7 @@ fn bounds(worker: &str) -> Bounds {
     };
     Bounds {
         turn_timeout: Some(Duration::from_secs(600)),
+        when_idle: if worker.contains(" pause") { WhenIdle::Pause } else { WhenIdle::End },
         idle_timeout: limit("idle").map(Duration::from_secs_f64),
         max_lifetime: limit("lifetime").map(Duration::from_secs_f64),
         max_cost_usd: limit("cost"),

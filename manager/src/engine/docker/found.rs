@@ -24,7 +24,7 @@ impl DockerEngine {
         let companion = of.and_then(|of| of.strip_prefix("container:")).map(str::to_owned);
         let mut found = read(container);
         // Its address is that of the one whose network it is in.
-        if let (InstanceState::Running, Some(companion)) = (&found.state, companion) {
+        if let (true, Some(companion)) = (found.state.lives(), companion) {
             let companion = self.look_at_container(&InstanceName(companion)).await?;
             found.ip_address = companion.and_then(|at| ip_address(at.network_settings?));
         }
@@ -79,9 +79,8 @@ fn read(container: ContainerInspectResponse) -> Found {
 
 fn stands(state: &ContainerState) -> InstanceState {
     match state.status {
-        Some(Status::RUNNING | Status::PAUSED | Status::RESTARTING | Status::STOPPING) => {
-            InstanceState::Running
-        }
+        Some(Status::RUNNING | Status::RESTARTING | Status::STOPPING) => InstanceState::Running,
+        Some(Status::PAUSED) => InstanceState::Paused,
         Some(Status::EXITED | Status::DEAD | Status::REMOVING) => InstanceState::Ended(End {
             code: state.exit_code.unwrap_or_default(),
             oom_killed: state.oom_killed.unwrap_or_default(),
@@ -115,7 +114,7 @@ mod tests {
         for (status, expected) in [
             (Status::CREATED, InstanceState::Created),
             (Status::RUNNING, InstanceState::Running),
-            (Status::PAUSED, InstanceState::Running),
+            (Status::PAUSED, InstanceState::Paused),
             (Status::EXITED, end.clone()),
             (Status::DEAD, end),
         ] {

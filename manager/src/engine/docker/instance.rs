@@ -119,6 +119,7 @@ impl DockerEngine {
     }
 
     async fn stop_one(&self, name: &InstanceName, grace: Duration) -> Result<(), EngineError> {
+        self.resume_one(name).await?; // What stands still does not heed a signal.
         let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
         let options = StopContainerOptionsBuilder::new().t(seconds).build();
         let client = self.patient_client(grace + Duration::from_secs(30)).await?;

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
+use jiff::Timestamp;
 use std::time::Duration;
 
 use super::DockerEngine;
@@ -87,6 +88,14 @@ impl Engine for DockerEngine {
         self.start_container(name, input).await
     }
 
+    async fn pause(&self, name: &InstanceName) -> Result<(), EngineError> {
+        self.pause_container(name).await
+    }
+
+    async fn resume(&self, name: &InstanceName) -> Result<(), EngineError> {
+        self.resume_container(name).await
+    }
+
     async fn stop(&self, name: &InstanceName, grace: Duration) -> Result<(), EngineError> {
         self.stop_container(name, grace).await
     }
@@ -114,7 +123,11 @@ impl Engine for DockerEngine {
         self.remove_volumes(name).await
     }
 
-    fn watch(&self, labels: &[(String, String)]) -> BoxStream<'static, EngineEvent> {
-        self.events(labels)
+    fn watch(
+        &self,
+        labels: &[(String, String)],
+        since: Timestamp,
+    ) -> BoxStream<'static, EngineEvent> {
+        self.events(labels, since)
     }
 }

@@ -4,6 +4,7 @@ use bollard::models::EventMessage;
 use bollard::query_parameters::EventsOptionsBuilder;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
 use std::collections::HashMap;
 
 use super::connection::DockerEngine;
@@ -12,13 +13,18 @@ use crate::engine::{EngineEvent, InstanceName};
 
 impl DockerEngine {
     /// Any error ends the stream, one of the first connection too.
-    pub(super) fn events(&self, labels: &[(String, String)]) -> BoxStream<'static, EngineEvent> {
+    pub(super) fn events(
+        &self,
+        labels: &[(String, String)],
+        since: Timestamp,
+    ) -> BoxStream<'static, EngineEvent> {
         let filters = HashMap::from([
             ("type", vec!["container".to_owned()]),
             ("event", ["start", "die", "destroy"].map(str::to_owned).to_vec()),
             ("label", label_filter(labels)),
         ]);
-        let options = EventsOptionsBuilder::new().filters(&filters).build();
+        let since = format!("{}.{:09}", since.as_second(), since.subsec_nanosecond());
+        let options = EventsOptionsBuilder::new().filters(&filters).since(&since).build();
         let engine = self.clone();
         stream::once(async move { engine.client().await })
             .map_ok(move |client| client.events(Some(options.clone())).map_err(drop))
