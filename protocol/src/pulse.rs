@@ -19,4 +19,14 @@ pub struct Pulse {
     /// The agent's own name for its session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
+    /// Bytes of output that had to wait on disk for Redis so far, since the wrapper was started.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub spooled_bytes: u64,
+    /// Entries of output that it could not keep until Redis took them, counted in the same way.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropped_entries: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
