@@ -8,6 +8,7 @@ use worker_protocol::{Command, Keys, WorkerId, parse_command};
 use crate::chain::chain;
 use crate::driver::{Arrival, Event};
 use crate::store::{CommandReader, Delivered, Store, StoreError};
+use crate::telemetry::outage::Outage;
 
 /// How often entries that another manager left are looked for.
 const CLAIM_EVERY: Duration = Duration::from_secs(30);
@@ -26,11 +27,16 @@ enum Connection {
 pub async fn run(store: Store, consumer: String, events: Sender<Event>, stop: CancellationToken) {
     let mut pause = FIRST_PAUSE;
     let mut connection = Connection::First;
+    let mut outage = Outage::default();
     while !stop.is_cancelled() {
         let started = Instant::now();
-        let Err(error) = read(&store, &consumer, &events, &stop, connection).await else { return };
+        let reading = read(&store, &consumer, &events, &stop, connection, &mut outage);
+        let Err(error) = reading.await else { return };
         connection = Connection::Again;
-        tracing::warn!(error = chain(&error), "reading commands was cut off; trying again");
+        if let Some(lasting) = outage.failed(Instant::now()) {
+            let (error, seconds) = (chain(&error), lasting.as_secs());
+            tracing::warn!(error, seconds, "commands cannot be read from redis; trying on");
+        }
         if started.elapsed() > LONGEST_PAUSE {
             pause = FIRST_PAUSE;
         }
@@ -45,12 +51,16 @@ async fn read(
     events: &Sender<Event>,
     stop: &CancellationToken,
     connection: Connection,
+    outage: &mut Outage,
 ) -> Result<(), StoreError> {
     let mut reader = store.command_reader(consumer).await?;
     if connection == Connection::Again {
         let _ = events.send(Event::RedisReturned).await;
     }
     recover(store, &mut reader, events).await?;
+    if let Some(lasting) = outage.worked(Instant::now()) {
+        tracing::info!(seconds = lasting.as_secs(), "commands are read from redis again");
+    }
     let mut claimed_at = Instant::now();
     while !stop.is_cancelled() {
         let entries = reader.next().await?;

@@ -6,7 +6,8 @@
 //! hands it to [`decide`], changes the [`world`] and says what is to be done; [`act`] does it, by
 //! way of the [`engine`] and with an [`image`]; [`outbox`] writes reply, record and event.
 //! `sources` are what happens without a command. [`serve`] runs all of it. [`client`] is the other side, for [`run`] and for other programs;
-//! [`archive`] moves images to other machines.
+//! [`archive`] moves images to other machines, [`telemetry`] shows what goes on and [`doctor`] what is
+//! wrong.
 
 pub mod act;
 pub mod archive;
@@ -14,6 +15,7 @@ pub mod chain;
 pub mod client;
 pub mod config;
 pub mod decide;
+pub mod doctor;
 pub mod driver;
 pub mod engine;
 pub mod image;
@@ -24,4 +26,5 @@ pub mod run;
 pub mod serve;
 mod sources;
 pub mod store;
+pub mod telemetry;
 pub mod world;

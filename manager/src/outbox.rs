@@ -5,13 +5,14 @@
 
 use jiff::Timestamp;
 use serde_json::Map;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedReceiver;
 use worker_protocol::Reply;
 
 use crate::chain::chain;
 use crate::driver::{Settled, Write};
 use crate::store::{Store, StoreError};
+use crate::telemetry::outage::Outage;
 
 /// Pauses between tries while Redis is away.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -22,15 +23,21 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The queue has no bound of its own: it holds what was decided about commands that were read, and
 /// those are bounded by the inbox and by what Redis can deliver while it does not answer.
 pub async fn run(store: Store, mut queue: UnboundedReceiver<Vec<Write>>) {
+    let mut outage = Outage::default();
     while let Some(writes) = queue.recv().await {
         let mut pause = FIRST_PAUSE;
         while let Err(error) = write(&store, &writes).await {
-            tracing::warn!(
-                error = chain(&error),
-                "redis did not take what was decided; trying again"
-            );
+            store.meters().waits(queue.len() + 1);
+            if let Some(lasting) = outage.failed(Instant::now()) {
+                let (error, seconds) = (chain(&error), lasting.as_secs());
+                tracing::warn!(error, seconds, "redis does not take what was decided; trying on");
+            }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        store.meters().waits(queue.len());
+        if let Some(lasting) = outage.worked(Instant::now()) {
+            tracing::info!(seconds = lasting.as_secs(), "redis takes what was decided again");
         }
     }
 }
@@ -38,6 +45,7 @@ pub async fn run(store: Store, mut queue: UnboundedReceiver<Vec<Write>>) {
 async fn write(store: &Store, writes: &[Write]) -> Result<(), StoreError> {
     let now = Timestamp::now();
     let mut batch = store.batch();
+    let mut told = Vec::new();
     for write in writes {
         match write {
             Write::Record(id, fields) => batch.record(*id, fields),
@@ -62,8 +70,13 @@ async fn write(store: &Store, writes: &[Write]) -> Result<(), StoreError> {
                     Err(problem) => Reply::failed(header, now, &problem, Map::new()),
                 };
                 batch.reply(header, &reply, Settled::Yes);
+                told.push((&header.command, reply));
             }
         }
     }
-    batch.write().await
+    batch.write().await?;
+    for (command, reply) in told {
+        store.meters().replied(command, &reply);
+    }
+    Ok(())
 }

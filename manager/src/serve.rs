@@ -3,16 +3,21 @@
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, Receiver, Sender, UnboundedSender};
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use worker_protocol::{Problem, WorkerId};
+use tracing::{Instrument, Span};
+use worker_protocol::Problem;
 
 use crate::act::{self, Hands};
 use crate::driver::{BuildJob, Effect, Event, Write, handle};
 use crate::store::StoreError;
+use crate::telemetry::health::BEAT;
+use crate::telemetry::spans::{aside, failed};
 use crate::world::{BuildId, World};
 use crate::{inbox, outbox, sources};
 
@@ -88,11 +93,13 @@ impl Loop {
     }
 
     async fn run(mut self, mut queue: Receiver<Event>, stop: &CancellationToken) {
-        while let Some(Some(event)) = stop.run_until_cancelled(queue.recv()).await {
+        while let Some(Some(event)) = stop.run_until_cancelled(self.next(&mut queue)).await {
             if let Event::Built(_, id, _) = &event {
                 self.builds.remove(id);
             }
-            let effects = handle(&mut self.world, &self.hands.catalogue, event, Timestamp::now());
+            let now = Timestamp::now();
+            self.hands.telemetry.event(&self.world, &event, now);
+            let effects = handle(&mut self.world, &self.hands.catalogue, event, now);
             self.carry_out(effects);
         }
         for build in self.builds.values() {
@@ -100,9 +107,20 @@ impl Loop {
         }
     }
 
+    /// The next event. A loop that waits for one lives.
+    async fn next(&self, queue: &mut Receiver<Event>) -> Option<Event> {
+        loop {
+            self.hands.telemetry.health.beat(Instant::now());
+            if let Ok(event) = timeout(BEAT, queue.recv()).await {
+                return event;
+            }
+        }
+    }
+
     fn carry_out(&mut self, effects: Vec<Effect>) {
         let mut writes = Vec::new();
         for effect in effects {
+            self.hands.telemetry.effect(&effect);
             match effect {
                 Effect::Write(write) => {
                     note(&write);
@@ -122,7 +140,9 @@ impl Loop {
         match effect {
             Effect::Write(_) => {}
             Effect::Step(id, order) => {
-                self.report(async move { Event::Done(id, act::act(&hands, id, order).await) });
+                let span = self.hands.telemetry.spans.step(&self.world, id, &order);
+                let step = async move { Event::Done(id, act::act(&hands, id, order).await) };
+                self.report(step.instrument(span));
             }
             Effect::Build(job) => self.build(job),
             Effect::EndBuild(id) => {
@@ -148,13 +168,19 @@ impl Loop {
                 });
             }
             Effect::Admit(id) => {
-                tokio::spawn(async move { warn_of(id, act::admit(&hands, id).await) });
+                let span = aside(&self.world, id);
+                let work = async move { warn_of(act::admit(&hands, id).await) };
+                tokio::spawn(work.instrument(span));
             }
             Effect::Clear(id) => {
-                tokio::spawn(async move { warn_of(id, act::clear(&hands, id).await) });
+                let span = aside(&self.world, id);
+                let work = async move { warn_of(act::clear(&hands, id).await) };
+                tokio::spawn(work.instrument(span));
             }
             Effect::Hurry(id) => {
-                tokio::spawn(async move { warn_of(id, act::hurry(&hands, id).await) });
+                let span = aside(&self.world, id);
+                let work = async move { warn_of(act::hurry(&hands, id).await) };
+                tokio::spawn(work.instrument(span));
             }
         }
     }
@@ -172,19 +198,24 @@ impl Loop {
         let (hands, events) = (self.hands.clone(), self.events.clone());
         let room = Arc::clone(&self.room_to_build);
         let id = job.id;
-        let task = tokio::spawn(async move {
+        let span = hands.telemetry.spans.build(&self.world, &job);
+        let work = async move {
             let _room = room.acquire().await;
             let result = act::build(&hands, &job, &events).await;
+            if result.is_err() {
+                failed(&Span::current(), "build_failed");
+            }
             let _ = events.send(Event::Built(job.hash, id, result)).await;
-        });
+        };
+        let task = tokio::spawn(work.instrument(span));
         self.builds.insert(id, task.abort_handle());
     }
 }
 
 /// For what is tried beside the steps, and of which nothing is waited for.
-fn warn_of(id: WorkerId, result: Result<(), Problem>) {
+fn warn_of(result: Result<(), Problem>) {
     if let Err(problem) = result {
-        tracing::warn!(worker = %id, %problem);
+        tracing::warn!(%problem);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use futures_util::StreamExt;
 use jiff::Timestamp;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -11,6 +11,7 @@ use crate::act::{self, Hands};
 use crate::driver::Event;
 use crate::engine::EngineEvent;
 use crate::image::collect::percent_free;
+use crate::telemetry::outage::Outage;
 use crate::world::Cause;
 
 /// How often what exists is compared with what is known, events or not.
@@ -63,13 +64,21 @@ async fn watch(hands: Hands, events: Sender<Event>, stop: CancellationToken) {
 /// Every few seconds: what exists, and that time has passed.
 async fn look(hands: Hands, events: Sender<Event>, stop: CancellationToken) {
     let mut beat = tokio::time::interval(LOOK_EVERY);
+    let mut outage = Outage::default();
     while stop.run_until_cancelled(beat.tick()).await.is_some() {
         let asked_at = Timestamp::now();
         match hands.engine.list(&hands.own()).await {
             Ok(found) => {
+                if let Some(lasting) = outage.worked(Instant::now()) {
+                    tracing::info!(seconds = lasting.as_secs(), "the engine answers again");
+                }
                 let _ = events.send(Event::Listed { asked_at, found }).await;
             }
-            Err(error) => tracing::warn!(%error, "cannot see the workers"),
+            Err(error) => {
+                if let Some(lasting) = outage.failed(Instant::now()) {
+                    tracing::warn!(%error, seconds = lasting.as_secs(), "cannot see the workers");
+                }
+            }
         }
         let _ = events.send(Event::Tick).await;
     }

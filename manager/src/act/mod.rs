@@ -23,15 +23,18 @@ pub use resolve::{in_advance, render};
 
 use std::sync::Arc;
 use tokio::sync::OnceCell;
+use tracing::Span;
 use worker_protocol::{ErrorKind, Problem, WorkerId};
 
 use crate::chain::chain;
 use crate::config::Settings;
 use crate::driver::{Order, Outcome};
-use crate::engine::{Engine, EngineError, HostFacts, InstanceName};
+use crate::engine::{Engine, EngineError, HostFacts, InstanceName, Measured};
 use crate::image::{Catalogue, ImageWish};
 use crate::label;
 use crate::store::{Store, StoreError};
+use crate::telemetry::Telemetry;
+use crate::telemetry::spans::failed;
 
 /// What every verb needs.
 #[derive(Clone)]
@@ -44,6 +47,8 @@ pub struct Hands {
     pub catalogue: Arc<Catalogue>,
     /// What the operator configured.
     pub settings: Arc<Settings>,
+    /// What the manager shows of itself.
+    pub telemetry: Arc<Telemetry>,
     /// About the host, once it was asked. It does not change under a running manager.
     host: Arc<OnceCell<HostFacts>>,
 }
@@ -58,7 +63,9 @@ impl Hands {
         settings: Settings,
     ) -> Self {
         let (catalogue, settings) = (Arc::new(catalogue), Arc::new(settings));
-        Self { engine, store, catalogue, settings, host: Arc::default() }
+        let telemetry = Arc::new(Telemetry::new(store.meters()));
+        let engine = Arc::new(Measured::new(engine, telemetry.metrics.engine.clone()));
+        Self { engine, store, catalogue, settings, telemetry, host: Arc::default() }
     }
 
     async fn host(&self) -> Result<&HostFacts, EngineError> {
@@ -83,6 +90,14 @@ impl Hands {
 
 /// Takes one step for a worker.
 pub async fn act(hands: &Hands, id: WorkerId, order: Order) -> Outcome {
+    let outcome = take(hands, id, order).await;
+    if let Some(problem) = outcome.problem() {
+        failed(&Span::current(), problem.kind.as_str());
+    }
+    outcome
+}
+
+async fn take(hands: &Hands, id: WorkerId, order: Order) -> Outcome {
     match order {
         Order::Resolve(spec) => {
             Outcome::Resolved(resolve::resolve(hands, &ImageWish::from(&*spec)).await)

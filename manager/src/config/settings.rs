@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,6 +84,8 @@ pub struct Settings {
     pub stop_grace: Duration,
     /// Limits of workers that name none.
     pub limits: Limits,
+    /// Where health and metrics are served.
+    pub listen: Option<SocketAddr>,
     /// Environment variables for agents.
     pub credentials: BTreeMap<String, Secret>,
 }
@@ -145,6 +148,7 @@ impl Settings {
             stop_grace: duration("stop_grace (WORKER_STOP_GRACE)", raw.stop_grace)?
                 .unwrap_or(Defaults::STOP_GRACE),
             limits: limits(&raw.limits)?,
+            listen: raw.listen.as_deref().map(listen).transpose()?,
             credentials: raw.credentials,
         })
     }
@@ -175,6 +179,11 @@ fn spool(given: Option<&str>) -> Result<u64, ConfigError> {
             .filter(|bytes| *bytes >= 1 << 20)
             .ok_or_else(|| wrong("spool (WORKER_SPOOL)", right)),
     }
+}
+
+fn listen(given: &str) -> Result<SocketAddr, ConfigError> {
+    let right = "must be an address and a port, such as 127.0.0.1:9180";
+    given.parse().map_err(|_| wrong("listen (WORKER_LISTEN)", right))
 }
 
 fn builder(given: Option<&str>) -> Result<Builder, ConfigError> {

@@ -5,15 +5,17 @@
 //! may be a process, a service or a pod elsewhere.
 
 mod docker;
+mod measured;
 mod scripted;
 mod types;
 
 pub use docker::{Builder, DockerEngine};
+pub use measured::Measured;
 pub use scripted::{ScriptedEngine, Verb};
 pub use types::{
     BuildError, BuildOrder, BuildStep, CacheMounts, CompanionPlan, Confinement, Disk, End,
-    EngineError, EngineEvent, Found, HeldImage, HostFacts, ImageFacts, InstanceName, InstancePlan,
-    InstanceState, Layer, Pruning, Quotas,
+    EngineError, EngineEvent, Found, HeldImage, HostDetails, HostFacts, ImageFacts, InstanceName,
+    InstancePlan, InstanceState, Layer, Pruning, Quotas, Trial,
 };
 
 use async_trait::async_trait;
@@ -25,6 +27,9 @@ use std::time::Duration;
 /// and then goes on where it stood: the name of an instance is its identity.
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
+    /// Whether it does, at once.
+    async fn answers(&self) -> Result<(), EngineError>;
+
     /// Which engine this is. Fails when it does not answer.
     async fn describe(&self) -> Result<HostFacts, EngineError>;
 
@@ -111,4 +116,11 @@ pub trait Engine: Send + Sync + 'static {
     /// What happens to instances that carry these labels, from now on. The stream ends when the
     /// connection does; then list again, since events may have been missed.
     fn watch(&self, labels: &[(String, String)]) -> BoxStream<'static, EngineEvent>;
+
+    /// Whether there is a network of this name.
+    async fn has_network(&self, name: &str) -> Result<bool, EngineError>;
+
+    /// Runs a program to its end in an instance that belongs to no installation, and gives what it
+    /// printed. Nothing is left of it.
+    async fn try_out(&self, trial: &Trial) -> Result<String, EngineError>;
 }

@@ -1,6 +1,6 @@
 //! Connections.
 
-use deadpool_redis::{Connection, Pool, Runtime};
+use deadpool_redis::{Pool, Runtime};
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo};
@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use worker_protocol::Keys;
 
+use super::counted::Counted;
 use super::write::Retention;
+use crate::telemetry::meters::Meters;
 
 /// A reply that takes longer means a Redis in trouble; the library's own default of 500 ms cuts
 /// off healthy ones.
@@ -64,6 +66,7 @@ pub struct Store {
     pool: Pool,
     client: Client,
     address: String,
+    meters: Meters,
     pub(super) keys: Keys,
     pub(super) retention: Retention,
 }
@@ -95,7 +98,7 @@ impl Store {
                 source: source.into(),
             })?;
         let client = Client::open(info).map_err(StoreError::Address)?;
-        Ok(Self { pool, client, address, keys, retention })
+        Ok(Self { pool, client, address, meters: Meters::default(), keys, retention })
     }
 
     /// The keys.
@@ -110,9 +113,16 @@ impl Store {
         &self.address
     }
 
+    /// What is counted of its use.
+    #[must_use]
+    pub fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
     /// A connection for short commands.
-    pub(super) async fn short(&self) -> Result<Connection, StoreError> {
-        self.pool.get().await.map_err(|source| self.unreachable(source))
+    pub(super) async fn short(&self) -> Result<Counted, StoreError> {
+        let connection = self.pool.get().await.map_err(|source| self.unreachable(source))?;
+        Ok(Counted::new(connection, self.meters.calls.clone()))
     }
 
     /// A connection of its own for a loop that blocks for up to `block`. A blocking command on a
@@ -133,6 +143,7 @@ impl Store {
         &self,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> StoreError {
+        self.meters.calls.failed("connect", "connection");
         StoreError::Connect { address: self.address.clone(), source: source.into() }
     }
 

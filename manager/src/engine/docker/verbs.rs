@@ -8,11 +8,15 @@ use std::time::Duration;
 use super::DockerEngine;
 use crate::engine::{
     BuildError, BuildOrder, BuildStep, Disk, Engine, EngineError, EngineEvent, Found, HeldImage,
-    HostFacts, ImageFacts, InstanceName, InstancePlan, Pruning,
+    HostFacts, ImageFacts, InstanceName, InstancePlan, Pruning, Trial,
 };
 
 #[async_trait]
 impl Engine for DockerEngine {
+    async fn answers(&self) -> Result<(), EngineError> {
+        self.ping().await
+    }
+
     async fn describe(&self) -> Result<HostFacts, EngineError> {
         self.facts().await
     }
@@ -112,5 +116,13 @@ impl Engine for DockerEngine {
 
     fn watch(&self, labels: &[(String, String)]) -> BoxStream<'static, EngineEvent> {
         self.events(labels)
+    }
+
+    async fn has_network(&self, name: &str) -> Result<bool, EngineError> {
+        self.find_network(name).await
+    }
+
+    async fn try_out(&self, trial: &Trial) -> Result<String, EngineError> {
+        self.run_trial(trial).await
     }
 }
