@@ -10,6 +10,7 @@ use worker_protocol::{Command, ErrorKind, Header, Keys, Problem, WorkerId, parse
 use crate::chain::chain;
 use crate::driver::{Arrival, Event, Prior};
 use crate::store::{CommandReader, Delivered, Store, StoreError};
+use crate::telemetry::outage::Outage;
 
 /// How often entries are looked for that another reader has taken: a manager that lost the lease
 /// while it waited for commands takes what comes next, and leaves it.
@@ -59,11 +60,15 @@ impl Inbox {
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let mut pause = FIRST_PAUSE;
         let mut connection = Connection::First;
+        let mut outage = Outage::default();
         while !stop.is_cancelled() {
             let started = Instant::now();
-            let Err(error) = self.read(&stop, connection).await else { break };
+            let Err(error) = self.read(&stop, connection, &mut outage).await else { break };
             connection = Connection::Again;
-            tracing::warn!(error = chain(&error), "reading commands was cut off; trying again");
+            if let Some(lasting) = outage.failed(Instant::now()) {
+                let (error, seconds) = (chain(&error), lasting.as_secs());
+                tracing::warn!(error, seconds, "commands cannot be read from redis; trying on");
+            }
             if started.elapsed() > LONGEST_PAUSE {
                 pause = FIRST_PAUSE;
             }
@@ -80,6 +85,7 @@ impl Inbox {
         &mut self,
         stop: &CancellationToken,
         connection: Connection,
+        outage: &mut Outage,
     ) -> Result<(), StoreError> {
         let mut reader = self.store.command_reader(&self.consumer).await?;
         if connection == Connection::Again {
@@ -87,6 +93,9 @@ impl Inbox {
         }
         self.settle().await?;
         self.recover(&mut reader, stop).await?;
+        if let Some(lasting) = outage.worked(Instant::now()) {
+            tracing::info!(seconds = lasting.as_secs(), "commands are read from redis again");
+        }
         let mut claimed_at = Instant::now();
         let mut trimmed_at = Instant::now();
         // Whoever stops waiting for an entry leaves it to the next manager, which looks for such.

@@ -7,8 +7,8 @@
 //! way of the [`engine`] and with an [`image`]; [`outbox`] writes reply, record and event.
 //! `sources` are what happens without a command, and `sleepers` what comes for workers that are
 //! paused. [`serve`] runs all of it, while this manager has the `lease`. [`client`] is the other
-//! side, for [`run`] and for other programs;
-//! [`archive`] moves images to other machines.
+//! side, for [`run`] and for other programs; [`archive`] moves images to other machines,
+//! [`telemetry`] shows what goes on and [`doctor`] what is wrong.
 
 pub mod act;
 pub mod archive;
@@ -17,6 +17,7 @@ pub mod chain;
 pub mod client;
 pub mod config;
 pub mod decide;
+pub mod doctor;
 pub mod driver;
 pub mod engine;
 pub mod image;
@@ -29,4 +30,5 @@ pub mod serve;
 mod sleepers;
 mod sources;
 pub mod store;
+pub mod telemetry;
 pub mod world;

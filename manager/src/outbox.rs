@@ -8,7 +8,7 @@
 
 use jiff::Timestamp;
 use serde_json::Map;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedReceiver;
 use worker_protocol::{ErrorKind, Problem, Reply, WorkerId};
 
@@ -16,6 +16,7 @@ use crate::chain::chain;
 use crate::driver::{Settled, Write};
 use crate::lease::Hold;
 use crate::store::{Batch, Store, StoreError};
+use crate::telemetry::outage::Outage;
 
 /// Pauses between tries while Redis is away.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -26,6 +27,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The queue has no bound of its own: it holds what was decided about commands that were read, and
 /// those are bounded by the inbox and by what Redis can deliver while it does not answer.
 pub(crate) async fn run(store: Store, hold: Hold, mut queue: UnboundedReceiver<Vec<Write>>) {
+    let mut outage = Outage::default();
     while let Some(Some(writes)) = hold.lost().run_until_cancelled(queue.recv()).await {
         let mut pause = FIRST_PAUSE;
         while let Err(error) = write(&store, &writes).await {
@@ -34,14 +36,19 @@ pub(crate) async fn run(store: Store, hold: Hold, mut queue: UnboundedReceiver<V
                 hold.lose();
                 return;
             }
-            tracing::warn!(
-                error = chain(&error),
-                "redis did not take what was decided; trying again"
-            );
+            store.meters().waits(queue.len() + 1);
+            if let Some(lasting) = outage.failed(Instant::now()) {
+                let (error, seconds) = (chain(&error), lasting.as_secs());
+                tracing::warn!(error, seconds, "redis does not take what was decided; trying on");
+            }
             if hold.lost().run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                 return;
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        store.meters().waits(queue.len());
+        if let Some(lasting) = outage.worked(Instant::now()) {
+            tracing::info!(seconds = lasting.as_secs(), "redis takes what was decided again");
         }
     }
 }
@@ -51,6 +58,7 @@ async fn write(store: &Store, writes: &[Write]) -> Result<(), StoreError> {
     let mut batch = store.batch();
     // Of each command in the batch, what it belongs to.
     let mut of = Vec::new();
+    let mut told_of = Vec::new();
     for write in writes {
         if let Write::Tell(header, id, more) = write {
             // What comes before in this batch counts: it has to be in the record by then.
@@ -64,12 +72,17 @@ async fn write(store: &Store, writes: &[Write]) -> Result<(), StoreError> {
                 Err(problem) => Reply::failed(header, now, &problem, Map::new()),
             };
             batch.reply(header, &reply, Settled::Yes);
+            told_of.push((&header.command, reply));
         } else {
             add(&mut batch, write, now);
         }
         of.resize(batch.len(), write);
     }
-    put(store, batch, &of, now).await
+    put(store, batch, &of, now).await?;
+    for (command, reply) in told_of {
+        store.meters().replied(command, &reply);
+    }
+    Ok(())
 }
 
 fn add(batch: &mut Batch<'_>, write: &Write, now: Timestamp) {

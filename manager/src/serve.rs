@@ -4,12 +4,14 @@ use jiff::Timestamp;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{self, Receiver, Sender, UnboundedSender};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::{Instrument, Span};
 use worker_protocol::{Problem, WorkerId};
 
 use crate::act::{self, Hands};
@@ -21,6 +23,8 @@ use crate::inbox::Inbox;
 use crate::lease::{Hold, Lease};
 use crate::sleepers::{self, Mind};
 use crate::store::StoreError;
+use crate::telemetry::health::BEAT;
+use crate::telemetry::spans::{aside, failed};
 use crate::world::{BuildId, World};
 use crate::{outbox, sources};
 
@@ -38,11 +42,13 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 pub async fn serve(hands: Hands, stop: CancellationToken) -> Result<(), StoreError> {
     hands.store.check().await?;
     let name = hands.settings.consumer.clone();
+    hands.telemetry.health.stand_by();
     while let Some(lease) = Lease::stand_by(&hands.store, &name, &stop).await {
         if let Err(error) = lead(hands.under(lease.hold()), lease.hold()).await {
             tracing::warn!(error = chain(&error), "cannot begin; standing by again");
             let _ = stop.run_until_cancelled(tokio::time::sleep(AGAIN_AFTER)).await;
         }
+        hands.telemetry.health.stand_by();
         lease.give_up().await;
     }
     Ok(())
@@ -164,12 +170,14 @@ impl Loop {
     }
 
     async fn run(mut self, mut queue: Receiver<Event>, over: &CancellationToken) {
-        while let Some(Some(event)) = over.run_until_cancelled(queue.recv()).await {
+        while let Some(Some(event)) = over.run_until_cancelled(self.next(&mut queue)).await {
             if let Event::Built(_, id, _) = &event {
                 self.builds.remove(id);
             }
             let arrived = matches!(event, Event::Arrived(_));
-            let effects = handle(&mut self.world, &self.hands.catalogue, event, Timestamp::now());
+            let now = Timestamp::now();
+            self.hands.telemetry.event(&self.world, &event, now);
+            let effects = handle(&mut self.world, &self.hands.catalogue, event, now);
             self.carry_out(effects);
             if arrived {
                 self.handled.send_modify(|handled| *handled += 1);
@@ -180,9 +188,20 @@ impl Loop {
         self.tasks.shutdown().await;
     }
 
+    /// The next event. A loop that waits for one lives.
+    async fn next(&self, queue: &mut Receiver<Event>) -> Option<Event> {
+        loop {
+            self.hands.telemetry.health.beat(Instant::now());
+            if let Ok(event) = timeout(BEAT, queue.recv()).await {
+                return event;
+            }
+        }
+    }
+
     fn carry_out(&mut self, effects: Vec<Effect>) {
         let mut writes = Vec::new();
         for effect in effects {
+            self.hands.telemetry.effect(&effect);
             match effect {
                 Effect::Write(write) => {
                     note(&write);
@@ -202,11 +221,13 @@ impl Loop {
         match effect {
             Effect::Write(_) => {}
             Effect::Step(id, order) => {
+                let span = self.hands.telemetry.spans.step(&self.world, id, &order);
                 let failure = order.failure();
-                self.report(async move {
+                let step = async move {
                     let outcome = caught(act::act(&hands, id, order)).await;
                     Event::Done(id, outcome.unwrap_or_else(failure))
-                });
+                };
+                self.report(step.instrument(span));
             }
             Effect::Build(job) => self.build(job),
             Effect::EndBuild(id) => {
@@ -235,7 +256,7 @@ impl Loop {
                 });
             }
             Effect::Admit(id) => {
-                self.tasks.spawn(async move { warn_of(id, act::admit(&hands, id).await) });
+                self.aside(id, async move { act::admit(&hands, id).await });
             }
             Effect::TellWhen(at, id) => self.report(async move {
                 let left = Timestamp::now().duration_until(at);
@@ -243,7 +264,7 @@ impl Loop {
                 Event::Due(id)
             }),
             Effect::Clear(id) => {
-                self.tasks.spawn(async move { warn_of(id, act::clear(&hands, id).await) });
+                self.aside(id, async move { act::clear(&hands, id).await });
             }
             Effect::Mind(id, after) => {
                 let _ = self.nudges.minds.send(Mind::From(id, after));
@@ -253,7 +274,7 @@ impl Loop {
             }
             Effect::Look => self.nudges.look_now.notify_one(),
             Effect::Hurry(id) => {
-                self.tasks.spawn(async move { warn_of(id, act::hurry(&hands, id).await) });
+                self.aside(id, async move { act::hurry(&hands, id).await });
             }
         }
     }
@@ -267,26 +288,38 @@ impl Loop {
         });
     }
 
+    /// For what is tried beside the steps, and of which nothing is waited for.
+    fn aside(
+        &mut self,
+        id: WorkerId,
+        work: impl Future<Output = Result<(), Problem>> + Send + 'static,
+    ) {
+        let work = async move {
+            if let Err(problem) = work.await {
+                tracing::warn!(%problem);
+            }
+        };
+        self.tasks.spawn(work.instrument(aside(&self.world, id)));
+    }
+
     fn build(&mut self, job: BuildJob) {
         let (hands, events) = (self.hands.clone(), self.events.clone());
         let room = Arc::clone(&self.room_to_build);
         let id = job.id;
-        let task = self.tasks.spawn(async move {
+        let span = hands.telemetry.spans.build(&self.world, &job);
+        let work = async move {
             let _room = room.acquire().await;
             let result = caught(act::build(&hands, &job, &events)).await;
             let result = result.unwrap_or_else(|problem| {
                 Err(BuildError::Failed { reason: problem.message, last_lines: Vec::new() })
             });
+            if result.is_err() {
+                failed(&Span::current(), "build_failed");
+            }
             let _ = events.send(Event::Built(job.hash, id, result)).await;
-        });
+        };
+        let task = self.tasks.spawn(work.instrument(span));
         self.builds.insert(id, task);
-    }
-}
-
-/// For what is tried beside the steps, and of which nothing is waited for.
-fn warn_of(id: WorkerId, result: Result<(), Problem>) {
-    if let Err(problem) = result {
-        tracing::warn!(worker = %id, %problem);
     }
 }
 

@@ -17,6 +17,7 @@ use crate::driver::Event;
 use crate::engine::{EngineError, EngineEvent, Found, InstanceState};
 use crate::image::collect::percent_free;
 use crate::label;
+use crate::telemetry::outage::Outage;
 use crate::world::{Cause, HostRoom};
 
 /// How often what exists is compared with what is known, events or not.
@@ -104,7 +105,7 @@ async fn pass_on(hands: &Hands, events: &Sender<Event>, event: EngineEvent) {
 /// Every few seconds, and when there is a reason: what exists.
 async fn look(hands: Hands, events: Sender<Event>, look_now: Arc<Notify>, stop: CancellationToken) {
     let mut beat = tokio::time::interval(LOOK_EVERY);
-    let mut answers = true;
+    let mut outage = Outage::default();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -113,7 +114,7 @@ async fn look(hands: Hands, events: Sender<Event>, look_now: Arc<Notify>, stop: 
         }
         let asked_at = Timestamp::now();
         let seen = see(&hands).await;
-        note_change(&mut answers, &seen);
+        note_change(&mut outage, &seen);
         match seen {
             Ok(found) => {
                 let running = running(&found);
@@ -136,14 +137,19 @@ async fn see(hands: &Hands) -> Result<Vec<Found>, EngineError> {
     })
 }
 
-/// One line when the engine goes, and one when it comes back.
-fn note_change(answers: &mut bool, seen: &Result<Vec<Found>, EngineError>) {
+fn note_change(outage: &mut Outage, seen: &Result<Vec<Found>, EngineError>) {
     match seen {
-        Err(error) if *answers => tracing::warn!(%error, "cannot see the workers"),
-        Ok(_) if !*answers => tracing::info!("the container engine answers again"),
-        _ => {}
+        Err(error) => {
+            if let Some(lasting) = outage.failed(Instant::now()) {
+                tracing::warn!(%error, seconds = lasting.as_secs(), "cannot see the workers");
+            }
+        }
+        Ok(_) => {
+            if let Some(lasting) = outage.worked(Instant::now()) {
+                tracing::info!(seconds = lasting.as_secs(), "the engine answers again");
+            }
+        }
     }
-    *answers = seen.is_ok();
 }
 
 fn running(found: &[Found]) -> Vec<WorkerId> {

@@ -25,4 +25,14 @@ pub struct Pulse {
     /// Of one that is idle, when its longest life is over, RFC 3339: it has to be awake then, to end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lives_until: Option<String>,
+    /// Bytes of output that had to wait on disk for Redis so far, since the wrapper was started.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub spooled_bytes: u64,
+    /// Entries of output that it could not keep until Redis took them, counted in the same way.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropped_entries: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

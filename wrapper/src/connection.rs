@@ -13,6 +13,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
+/// A trouble that lasts is told of again after this time, and then ever more seldom.
+const FIRST_REMINDER: Duration = Duration::from_secs(15);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Users are gone when Redis was restarted, until the manager makes them again.
@@ -86,12 +88,34 @@ pub struct Retry {
     failures: u32,
     worked_once: bool,
     denied_since: Option<Instant>,
+    trouble: Option<Lasting>,
+}
+
+/// A trouble that was told of.
+#[derive(Debug)]
+struct Lasting {
+    since: Instant,
+    tell_at: Instant,
 }
 
 impl Retry {
-    /// It worked: the next failure is a first one.
-    pub fn worked(&mut self) {
+    /// It worked: the next failure is a first one. For how long it had not worked, if it had not.
+    pub fn worked(&mut self, now: Instant) -> Option<Duration> {
+        let lasted = self.trouble.as_ref().map(|trouble| now.duration_since(trouble.since));
         *self = Self { worked_once: true, ..Self::default() };
+        lasted
+    }
+
+    /// It failed. For how long it has, when that is worth a line: at first, and then each time that
+    /// it has lasted twice as long.
+    pub fn failed(&mut self, now: Instant) -> Option<Duration> {
+        let trouble = self.trouble.get_or_insert(Lasting { since: now, tell_at: now });
+        if now < trouble.tell_at {
+            return None;
+        }
+        let lasting = now.duration_since(trouble.since);
+        trouble.tell_at = now + lasting.max(FIRST_REMINDER);
+        Some(lasting)
     }
 
     /// How long to wait before the next attempt; nothing when there is no hope. Credentials that
@@ -129,8 +153,20 @@ mod tests {
             last = retry.pause(Trouble::Lost, now).unwrap();
         }
         assert!(last >= LONGEST_PAUSE / 2 && last <= LONGEST_PAUSE);
-        retry.worked();
+        retry.worked(now);
         assert!(retry.pause(Trouble::Lost, now).unwrap() <= FIRST_PAUSE);
+    }
+
+    #[test]
+    fn a_trouble_that_lasts_is_told_of_ever_more_seldom_and_its_end_once() {
+        let (mut retry, begin) = (Retry::default(), Instant::now());
+        let tries = (0..3600).map(|second| begin + Duration::from_secs(second));
+        let told: Vec<_> = tries.filter_map(|now| retry.failed(now)).map(|t| t.as_secs()).collect();
+        assert_eq!(told, [0, 15, 30, 60, 120, 240, 480, 960, 1920]);
+        let hour = Duration::from_secs(3600);
+        assert_eq!(retry.worked(begin + hour), Some(hour));
+        assert_eq!(retry.worked(begin + hour), None);
+        assert_eq!(retry.failed(begin + hour), Some(Duration::ZERO));
     }
 
     #[test]
@@ -141,7 +177,7 @@ mod tests {
     #[test]
     fn credentials_that_worked_have_time_to_come_back() {
         let (mut retry, now) = (Retry::default(), Instant::now());
-        retry.worked();
+        retry.worked(now);
         assert!(retry.pause(Trouble::Denied, now).is_some());
         assert!(retry.pause(Trouble::Denied, now + DENIED_PATIENCE / 2).is_some());
         assert_eq!(retry.pause(Trouble::Denied, now + DENIED_PATIENCE), None);

@@ -62,7 +62,12 @@ impl Downlink {
             let Some(pause) = retry.pause(trouble(&error), Instant::now()) else {
                 return Some(error.to_string());
             };
-            crate::log(format_args!("the connection for input failed ({error}); trying again"));
+            if let Some(lasting) = retry.failed(Instant::now()) {
+                crate::log(format_args!(
+                    "the connection for input failed ({error}), for {} s now; trying again",
+                    lasting.as_secs()
+                ));
+            }
             tokio::time::sleep(pause).await;
         }
     }
@@ -72,7 +77,10 @@ impl Downlink {
         let mut cursor = Cursor::Pending;
         loop {
             let entries = self.read(&mut connection, cursor).await?;
-            retry.worked();
+            if let Some(lasting) = retry.worked(Instant::now()) {
+                let seconds = lasting.as_secs();
+                crate::log(format_args!("redis gives input again, after {seconds} s"));
+            }
             if entries.is_empty() && cursor == Cursor::Pending {
                 self.pending = Delivery::First;
                 cursor = Cursor::New;

@@ -12,6 +12,7 @@ pub mod boot;
 pub mod bridge;
 mod brief;
 pub mod cgroup;
+pub mod check;
 pub mod connection;
 pub mod downlink;
 pub mod driver;

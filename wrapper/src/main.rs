@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use worker_protocol::boot::{BOOT_PATH, GATE_SOCKET};
 use worker_wrapper::kept::{FOLDER, Kept};
-use worker_wrapper::{boot, chain, hook, log, worker};
+use worker_wrapper::{boot, chain, check, hook, log, worker};
 
 /// See `docs/decisions/0011-speed-of-the-wrapper.md`.
 #[cfg(target_env = "musl")]
@@ -32,6 +32,10 @@ fn main() -> ExitCode {
             ("hook", Some(event)) if event == "pretooluse" => {
                 return asked_by_hook(&arguments.next().unwrap_or(GATE_SOCKET.to_owned()));
             }
+            ("check", Some(address)) => {
+                println!("{}", check::check(&address));
+                return ExitCode::SUCCESS;
+            }
             ("--version", None) => {
                 println!("worker-wrapper {}", env!("CARGO_PKG_VERSION"));
                 return ExitCode::SUCCESS;
@@ -40,7 +44,7 @@ fn main() -> ExitCode {
                 log(format_args!(
                     "use: worker-wrapper [--boot FILE] [--state FOLDER]; without FILE, stdin is \
                      read; without FOLDER, what is to be kept is in {FOLDER}; or: worker-wrapper \
-                     hook pretooluse [SOCKET]"
+                     hook pretooluse [SOCKET]; or: worker-wrapper check HOST:PORT"
                 ));
                 return ExitCode::from(CONFIG);
             }

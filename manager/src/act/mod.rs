@@ -24,16 +24,19 @@ pub use resolve::{in_advance, render};
 
 use std::sync::Arc;
 use tokio::sync::OnceCell;
+use tracing::Span;
 use worker_protocol::{ErrorKind, Problem, WorkerId};
 
 use crate::chain::chain;
 use crate::config::Settings;
 use crate::driver::{Order, Outcome};
-use crate::engine::{Engine, EngineError, HostFacts, InstanceName, LeasedEngine};
+use crate::engine::{Attended, Engine, EngineError, HostFacts, InstanceName};
 use crate::image::{Catalogue, ImageWish};
 use crate::label;
 use crate::lease::Hold;
 use crate::store::{Store, StoreError};
+use crate::telemetry::Telemetry;
+use crate::telemetry::spans::failed;
 
 /// What every verb needs.
 #[derive(Clone)]
@@ -46,6 +49,9 @@ pub struct Hands {
     pub catalogue: Arc<Catalogue>,
     /// What the operator configured.
     pub settings: Arc<Settings>,
+    /// What the manager shows of itself.
+    pub telemetry: Arc<Telemetry>,
+    attended: Attended,
     /// About the host, once it was asked. It does not change under a running manager.
     host: Arc<OnceCell<HostFacts>>,
 }
@@ -60,14 +66,16 @@ impl Hands {
         settings: Settings,
     ) -> Self {
         let (catalogue, settings) = (Arc::new(catalogue), Arc::new(settings));
-        Self { engine, store, catalogue, settings, host: Arc::default() }
+        let telemetry = Arc::new(Telemetry::new(store.meters()));
+        let attended = Attended::new(engine, telemetry.metrics.engine.clone());
+        let engine = Arc::new(attended.clone());
+        Self { engine, attended, store, catalogue, settings, telemetry, host: Arc::default() }
     }
 
     /// The same, in the hands of a manager that acts only while it leads.
     pub(crate) fn under(&self, hold: &Hold) -> Self {
-        let engine = LeasedEngine::new(Arc::clone(&self.engine), hold.clone());
-        let store = self.store.fenced(hold.name());
-        Self { engine: Arc::new(engine), store, ..self.clone() }
+        let engine = Arc::new(self.attended.under(hold));
+        Self { engine, store: self.store.fenced(hold.name()), ..self.clone() }
     }
 
     async fn host(&self) -> Result<&HostFacts, EngineError> {
@@ -92,6 +100,14 @@ impl Hands {
 
 /// Takes one step for a worker.
 pub async fn act(hands: &Hands, id: WorkerId, order: Order) -> Outcome {
+    let outcome = take(hands, id, order).await;
+    if let Some(problem) = outcome.problem() {
+        failed(&Span::current(), problem.kind.as_str());
+    }
+    outcome
+}
+
+async fn take(hands: &Hands, id: WorkerId, order: Order) -> Outcome {
     match order {
         Order::Resolve(spec) => {
             Outcome::Resolved(resolve::resolve(hands, &ImageWish::from(&*spec)).await)

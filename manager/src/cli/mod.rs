@@ -1,6 +1,7 @@
 //! The command line.
 
 mod dead;
+mod doctor;
 mod images;
 mod table;
 
@@ -19,9 +20,11 @@ use worker_manager::image::Catalogue;
 use worker_manager::run::{Ending, Print, Task, run};
 use worker_manager::serve::serve;
 use worker_manager::store::{Retention, Store};
+use worker_manager::telemetry::{http, log};
 use worker_protocol::Keys;
 
 use dead::DeadVerb;
+use doctor::Form;
 use images::ImagesVerb;
 
 /// Runs coding agents in containers, commanded by a Redis stream.
@@ -49,6 +52,12 @@ enum Verb {
     Run(RunArguments),
     /// Ask whether a manager answers, and how busy it is
     Ping,
+    /// Look at Redis, the engine and the configuration, and tell what is wrong and how to mend it
+    Doctor {
+        /// Print the findings as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// List the modules and agents that a worker can have
     Modules,
     /// Remove images that are not used any more: each image with its reason
@@ -116,6 +125,9 @@ pub(crate) fn main(arguments: Arguments) -> ExitCode {
             Verb::Serve => serve_until_stopped(raw).await,
             Verb::Run(task) => run_task(raw, task).await,
             Verb::Ping => ping(raw).await,
+            Verb::Doctor { json } => {
+                doctor::doctor(raw, if json { Form::Json } else { Form::Table }).await
+            }
             Verb::Modules => {
                 images::modules(&Catalogue::load(raw.templates.as_deref(), &raw.offer()?)?);
                 Ok(ExitCode::SUCCESS)
@@ -143,8 +155,14 @@ fn raw_config(arguments: &Arguments) -> Result<RawConfig, Error> {
 }
 
 async fn serve_until_stopped(raw: RawConfig) -> Result<ExitCode, Error> {
-    log(&raw)?;
-    serve(hands(raw)?, stop_signal()?).await?;
+    let export = log::open(&raw)?;
+    let (hands, stop) = (hands(raw)?, stop_signal()?);
+    http::listen(&hands, &stop).await?;
+    let served = serve(hands, stop).await;
+    if let Some(export) = export {
+        export.finish().await;
+    }
+    served?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -167,22 +185,6 @@ fn hands(mut raw: RawConfig) -> Result<Hands, Error> {
     let store = Store::open(settings.redis_url.reveal(), keys, keep)?;
     let engine = DockerEngine::connect(settings.docker_host.as_deref(), settings.builder)?;
     Ok(Hands::new(Arc::new(engine), store, catalogue, settings))
-}
-
-fn log(raw: &RawConfig) -> Result<(), Error> {
-    let filter = match raw.log.as_deref().unwrap_or("info") {
-        detailed if detailed.contains(['=', ',']) => detailed.to_owned(),
-        // A bare level means this program: libraries log what they are given, byte by byte.
-        level => format!("warn,worker_manager={level}"),
-    };
-    let filter = tracing_subscriber::EnvFilter::try_new(filter)?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match raw.log_format.as_deref() {
-        None | Some("text") => log.with_ansi(false).init(),
-        Some("json") => log.json().init(),
-        Some(_) => return Err("log_format (WORKER_LOG_FORMAT) must be `text` or `json`".into()),
-    }
-    Ok(())
 }
 
 /// Cancelled by SIGTERM or Ctrl-C.

@@ -60,6 +60,11 @@ pub struct RawConfig {
     pub spool: Option<String>,
     /// How long an agent has to end after it was asked to: `10s`.
     pub stop_grace: Option<String>,
+    /// Where health and metrics are served: `127.0.0.1:9180`.
+    pub listen: Option<String>,
+    /// A collector of traces, by OTLP over HTTP: `http://127.0.0.1:4318`
+    /// (`OTEL_EXPORTER_OTLP_ENDPOINT`).
+    pub otlp_endpoint: Option<String>,
     /// `text` or `json`.
     pub log_format: Option<String>,
     /// Which messages are logged, in the notation of `tracing`: `info`, `worker_manager=debug`.
@@ -86,6 +91,9 @@ pub struct RawConfig {
     pub limits: RawLimits,
     /// Environment variables for agents, by the name that a template lists under `credentials`.
     pub credentials: BTreeMap<String, worker_protocol::Secret>,
+    /// The file that was read, if there was one.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
 }
 
 /// The notations are those of `create`.
@@ -155,10 +163,11 @@ impl RawConfig {
             path: path.to_owned(),
             source,
         })?;
-        toml::from_str(&text).map_err(|source| ConfigError::Malformed {
+        let config: Self = toml::from_str(&text).map_err(|source| ConfigError::Malformed {
             path: path.to_owned(),
             source: Box::new(source),
-        })
+        })?;
+        Ok(Self { file: Some(path.to_owned()), ..config })
     }
 
     /// Environment variables go over the file.
@@ -187,6 +196,8 @@ impl RawConfig {
             self.prebuild = images.split_whitespace().map(str::to_owned).collect();
         }
         self.capacity.overlay(&env)?;
+        text(&mut self.listen, "WORKER_LISTEN");
+        text(&mut self.otlp_endpoint, "OTEL_EXPORTER_OTLP_ENDPOINT");
         text(&mut self.log_format, "WORKER_LOG_FORMAT");
         text(&mut self.log, "WORKER_LOG");
         let path = |slot: &mut Option<PathBuf>, name: &str| {

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,6 +93,8 @@ pub struct Settings {
     pub limits: Limits,
     /// What becomes of a worker that has had no work for as long as it may.
     pub when_idle: WhenIdle,
+    /// Where health and metrics are served.
+    pub listen: Option<SocketAddr>,
     /// Environment variables for agents.
     pub credentials: BTreeMap<String, Secret>,
 }
@@ -157,6 +160,7 @@ impl Settings {
                 .unwrap_or(Defaults::STOP_GRACE),
             limits: limits(&raw.limits)?,
             when_idle: when_idle(raw.when_idle.as_deref())?,
+            listen: raw.listen.as_deref().map(listen).transpose()?,
             credentials: raw.credentials,
         })
     }
@@ -210,6 +214,11 @@ fn when_idle(given: Option<&str>) -> Result<WhenIdle, ConfigError> {
         "pause" => Ok(WhenIdle::Pause),
         _ => Err(wrong("when_idle (WORKER_WHEN_IDLE)", "must be stop or pause")),
     }
+}
+
+fn listen(given: &str) -> Result<SocketAddr, ConfigError> {
+    let right = "must be an address and a port, such as 127.0.0.1:9180";
+    given.parse().map_err(|_| wrong("listen (WORKER_LISTEN)", right))
 }
 
 fn builder(given: Option<&str>) -> Result<Builder, ConfigError> {

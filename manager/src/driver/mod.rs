@@ -137,6 +137,26 @@ pub enum Outcome {
     Removed(Result<Evidence, Problem>),
 }
 
+impl Outcome {
+    /// Why the step came to nothing, if it did.
+    #[must_use]
+    pub fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::Launched(Err(LaunchError::NoImage(problem) | LaunchError::Failed(problem))) => {
+                Some(problem)
+            }
+            Self::Launched(Ok(_)) => None,
+            Self::Resolved(result) => result.as_ref().err(),
+            Self::Started(result) => result.as_ref().err(),
+            Self::Stopped(result) => result.as_ref().err(),
+            Self::Napped(result) => result.as_ref().err(),
+            Self::Resumed(result) => result.as_ref().err(),
+            Self::Autopsied(result) => result.as_ref().err(),
+            Self::Removed(result) => result.as_ref().err(),
+        }
+    }
+}
+
 /// Which image a worker needs.
 pub struct Resolution {
     /// Its name.

@@ -4,18 +4,18 @@
 //! tells it; `leased` is any of them in the hands of a manager that may have to stand by. Nothing outside this folder assumes Docker: an *instance* is a container here, and
 //! may be a process, a service or a pod elsewhere.
 
+mod attended;
 mod docker;
-mod leased;
 mod scripted;
 mod types;
 
+pub use attended::Attended;
 pub use docker::{Builder, DockerEngine};
-pub(crate) use leased::LeasedEngine;
 pub use scripted::{ScriptedEngine, Verb};
 pub use types::{
     BuildError, BuildOrder, BuildStep, CacheMounts, CompanionPlan, Confinement, Disk, End,
-    EngineError, EngineEvent, Found, HeldImage, HostFacts, ImageFacts, InstanceName, InstancePlan,
-    InstanceState, Layer, Memory, Pruning, Quotas,
+    EngineError, EngineEvent, Found, HeldImage, HostDetails, HostFacts, ImageFacts, InstanceName,
+    InstancePlan, InstanceState, Layer, Memory, Pruning, Quotas, Trial,
 };
 
 use async_trait::async_trait;
@@ -28,6 +28,9 @@ use std::time::Duration;
 /// and then goes on where it stood: the name of an instance is its identity.
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
+    /// Whether it does, at once.
+    async fn answers(&self) -> Result<(), EngineError>;
+
     /// Which engine this is. Fails when it does not answer.
     async fn describe(&self) -> Result<HostFacts, EngineError>;
 
@@ -130,4 +133,11 @@ pub trait Engine: Send + Sync + 'static {
         labels: &[(String, String)],
         since: Timestamp,
     ) -> BoxStream<'static, EngineEvent>;
+
+    /// Whether there is a network of this name.
+    async fn has_network(&self, name: &str) -> Result<bool, EngineError>;
+
+    /// Runs a program to its end in an instance that belongs to no installation, and gives what it
+    /// printed. Nothing is left of it.
+    async fn try_out(&self, trial: &Trial) -> Result<String, EngineError>;
 }

@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 
 use super::{
     BuildError, BuildOrder, BuildStep, CacheMounts, Disk, End, Engine, EngineError, EngineEvent,
-    Found, HeldImage, HostFacts, ImageFacts, InstanceName, InstancePlan, InstanceState, Layer,
-    Memory, Pruning,
+    Found, HeldImage, HostDetails, HostFacts, ImageFacts, InstanceName, InstancePlan,
+    InstanceState, Layer, Memory, Pruning, Trial,
 };
 
 /// The verbs that can be made to fail or to wait.
@@ -230,12 +230,17 @@ impl Drop for Held<'_> {
 
 #[async_trait]
 impl Engine for ScriptedEngine {
+    async fn answers(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     async fn describe(&self) -> Result<HostFacts, EngineError> {
         Ok(HostFacts {
             engine: "scripted".to_owned(),
             architecture: "amd64".to_owned(),
             cache_mounts: CacheMounts::No,
             runtimes: vec!["runc".to_owned()],
+            details: HostDetails::default(),
         })
     }
 
@@ -435,6 +440,15 @@ impl Engine for ScriptedEngine {
         _since: Timestamp,
     ) -> BoxStream<'static, EngineEvent> {
         stream::pending().boxed()
+    }
+
+    async fn has_network(&self, _name: &str) -> Result<bool, EngineError> {
+        Ok(true)
+    }
+
+    /// Its programs print nothing.
+    async fn try_out(&self, _trial: &Trial) -> Result<String, EngineError> {
+        Ok(String::new())
     }
 }
 

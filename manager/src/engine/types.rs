@@ -26,6 +26,46 @@ pub struct HostFacts {
     pub cache_mounts: CacheMounts,
     /// Names of the runtimes that instances can be run by: `runc`, `sysbox-runc`, …
     pub runtimes: Vec<String>,
+    /// For `doctor`.
+    pub details: HostDetails,
+}
+
+/// What an operator wants to know of a host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostDetails {
+    /// The engine's version, such as `20.10.24`.
+    pub version: String,
+    /// That of the interface it is spoken to by, such as `1.41`.
+    pub interface: String,
+    /// Whether instances go on while the engine is restarted.
+    pub survives_restart: bool,
+    /// Of the kernel's control groups: `1` or `2`.
+    pub cgroup: String,
+    /// Limits that it cannot hold: `memory`, `pids`, `cpus`.
+    pub unlimited: Vec<String>,
+    /// How images are stored, such as `overlay2`.
+    pub storage: String,
+    /// What keeps instances from the host besides the usual: `rootless`, `userns`.
+    pub shields: Vec<String>,
+    /// What it warns of itself.
+    pub warnings: Vec<String>,
+}
+
+/// A program to run once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trial {
+    /// The name of its instance.
+    pub name: InstanceName,
+    /// An image that the host has.
+    pub image: String,
+    /// A network that is there.
+    pub network: String,
+    /// A static program.
+    pub program: Vec<u8>,
+    /// What it is started with.
+    pub arguments: Vec<String>,
+    /// It is ended after this time.
+    pub patience: Duration,
 }
 
 /// Whether a build's steps can keep what they download for the next build.

@@ -24,7 +24,7 @@ impl ContextFile {
         &self.sha256
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 }

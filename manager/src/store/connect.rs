@@ -1,6 +1,6 @@
 //! Connections.
 
-use deadpool_redis::{Connection, Pool, Runtime};
+use deadpool_redis::{Pool, Runtime};
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo};
@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use worker_protocol::Keys;
 
+use super::counted::Counted;
 use super::write::Retention;
+use crate::telemetry::meters::Meters;
 
 /// A reply that takes longer means a Redis in trouble; the library's own default of 500 ms cuts
 /// off healthy ones.
@@ -85,6 +87,7 @@ pub struct Store {
     pool: Pool,
     client: Client,
     address: String,
+    meters: Meters,
     pub(super) keys: Keys,
     pub(super) retention: Retention,
     /// The name under which the lease is held; none for a client.
@@ -118,7 +121,8 @@ impl Store {
                 source: source.into(),
             })?;
         let client = Client::open(info).map_err(StoreError::Address)?;
-        Ok(Self { pool, client, address, keys, retention, holder: None })
+        let meters = Meters::default();
+        Ok(Self { pool, client, address, meters, keys, retention, holder: None })
     }
 
     /// The keys.
@@ -133,9 +137,16 @@ impl Store {
         &self.address
     }
 
+    /// What is counted of its use.
+    #[must_use]
+    pub fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
     /// A connection for short commands.
-    pub(super) async fn short(&self) -> Result<Connection, StoreError> {
-        self.pool.get().await.map_err(|source| self.unreachable(source))
+    pub(super) async fn short(&self) -> Result<Counted, StoreError> {
+        let connection = self.pool.get().await.map_err(|source| self.unreachable(source))?;
+        Ok(Counted::new(connection, self.meters.calls.clone()))
     }
 
     /// A connection of its own for a loop that blocks for up to `block`. A blocking command on a
@@ -164,6 +175,7 @@ impl Store {
         &self,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> StoreError {
+        self.meters.calls.failed("connect", "connection");
         StoreError::Connect { address: self.address.clone(), source: source.into() }
     }
 

@@ -3,26 +3,32 @@
 //! [`connect`] gives connections; [`lease`] says which manager leads, and [`fence`] keeps others from
 //! writing; [`read`] takes commands, and [`tries`] counts how often; [`mod@write`] gives replies,
 //! records and events; [`worker`] opens and closes a worker's own keys, and [`intake`] sees how far
-//! it is with its input; `image` remembers images; [`follow`] is for clients, [`dead`] for operators.
+//! it is with its input; `image` remembers images; [`follow`] is for clients, [`dead`], `sight` and
+//! `examine` for operators; `counted` times what is asked.
 
 mod connect;
+mod counted;
 mod dead;
+mod examine;
 mod fence;
 mod follow;
 mod image;
 mod intake;
 mod lease;
 mod read;
+mod sight;
 mod tries;
 mod worker;
 mod write;
 
 pub use connect::{Store, StoreError};
 pub use dead::{DeadEntry, Retried};
+pub use examine::{Permission, RedisFacts};
 pub use follow::{Follower, Seen};
 pub use intake::{Intake, Listener};
 pub use lease::{Holder, LeaseHolder};
 pub use read::{CommandReader, Delivered};
+pub use sight::Backlog;
 pub use worker::{Admission, OpenWorker, Tail};
 pub(crate) use write::Batch;
 pub use write::Retention;

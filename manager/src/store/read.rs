@@ -153,7 +153,7 @@ impl Store {
 
 async fn last_delivered(
     stream: &str,
-    connection: &mut deadpool_redis::Connection,
+    connection: &mut super::counted::Counted,
 ) -> RedisResult<String> {
     let groups: Vec<BTreeMap<String, Value>> =
         redis::cmd("XINFO").arg("GROUPS").arg(stream).query_async(connection).await?;

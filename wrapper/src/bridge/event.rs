@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
-use worker_protocol::{Input, Output, Problem};
+use worker_protocol::{Input, Output, Problem, Pulse};
 
 use crate::cgroup::Shortage;
 use crate::driver::{Question, RunEnd, Start, Verdict};
@@ -131,7 +131,7 @@ pub enum Effect {
     /// Kill every process of the worker but this one.
     KillAll,
     /// Show that the worker lives: JSON.
-    Beat(String),
+    Beat(Pulse),
     /// End.
     Finish {
         /// With this exit code.

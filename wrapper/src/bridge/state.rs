@@ -238,8 +238,7 @@ impl Bridge {
         self.beaten = Some(now.clock);
         self.pulse.last_activity_at = self.active_at.map(rfc3339);
         self.pulse.turn = self.turn.as_ref().and_then(|turn| turn.id).map(|id| id.to_string());
-        let pulse = serde_json::to_string(&self.pulse).unwrap_or_default();
-        self.effects.push(Effect::Beat(pulse));
+        self.effects.push(Effect::Beat(self.pulse.clone()));
     }
 
     /// Says something, as a part of the turn that runs.

@@ -329,7 +329,7 @@ fn shown(effect: &Effect) -> String {
         Effect::Signal(signal) => format!("{signal} to the group"),
         Effect::EndCommands { .. } => "end the turn's commands".to_owned(),
         Effect::KillAll => "SIGKILL to everybody".to_owned(),
-        Effect::Beat(pulse) => format!("beat {pulse}"),
+        Effect::Beat(pulse) => format!("beat {}", serde_json::to_string(pulse).unwrap()),
         Effect::Finish { code, patience } => {
             format!("finish with {code}, within {} s", patience.as_secs())
         }

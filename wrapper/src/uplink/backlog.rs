@@ -16,8 +16,8 @@ use std::fmt;
 
 use super::item::{Entry, Fields, Item};
 use super::waiting::Waiting;
-use worker_protocol::Output;
 use worker_protocol::boot::Bounds;
+use worker_protocol::{Output, Pulse};
 
 /// Of one pipeline; more gain nothing.
 const BATCH_ENTRIES: usize = 1024;
@@ -102,7 +102,7 @@ pub struct Backlog {
     flight: Vec<Flight>,
     /// What follows the flight, made ready while that is under way. None of it was sent.
     next: Vec<Flight>,
-    pulse: Option<String>,
+    pulse: Option<Pulse>,
     seq: u64,
     last_id: StreamId,
 }
@@ -138,7 +138,7 @@ impl Backlog {
     }
 
     /// The newest sign of life replaces one that was not sent yet, and waits for nothing.
-    pub fn beat(&mut self, pulse: String) {
+    pub fn beat(&mut self, pulse: Pulse) {
         self.pulse = Some(pulse);
     }
 
@@ -201,8 +201,14 @@ impl Backlog {
                 None => break,
             }
         }
-        batch.extend(self.pulse.take().map(Flight::Pulse));
+        batch.extend(self.pulse.take().map(|pulse| Flight::Pulse(self.completed(pulse))));
         batch
+    }
+
+    fn completed(&self, pulse: Pulse) -> String {
+        let (spooled_bytes, dropped_entries) = self.waiting.toll();
+        let pulse = Pulse { spooled_bytes, dropped_entries, ..pulse };
+        serde_json::to_string(&pulse).unwrap_or_default()
     }
 
     fn number(&mut self, entry: Entry) -> Flight {

@@ -85,9 +85,9 @@ fn a_refused_entry_holds_back_the_acknowledgement() {
 fn the_newest_pulse_goes_with_the_next_batch() {
     let mut backlog = Backlog::new(&in_memory(1 << 20));
     backlog.push(said("a"), at(1));
-    backlog.beat("old".into());
-    backlog.beat("new".into());
-    assert_eq!(shown(backlog.take(at(1))), ["1 1-0", "pulse new"]);
+    backlog.beat(Pulse { turns: 1, ..Pulse::default() });
+    backlog.beat(Pulse { turns: 2, ..Pulse::default() });
+    assert_eq!(shown(backlog.take(at(1))), ["1 1-0", r#"pulse {"turns":2,"cost_usd":0.0}"#]);
 }
 
 #[test]
@@ -209,6 +209,11 @@ fn over_the_bound_of_the_disk_the_oldest_go_and_are_counted() {
     assert_eq!(got[1..3], ["the end", "ack 7-0"]);
     assert_eq!(got[3..], (lost..10_000).map(|n| format!("{n:05}")).collect::<Vec<_>>());
     assert!(kept > 500, "{kept}");
+    backlog.beat(Pulse::default());
+    let [Flight::Pulse(pulse)] = backlog.take(at(0)) else { panic!("only a pulse is left") };
+    let pulse: Pulse = serde_json::from_str(pulse).unwrap();
+    assert_eq!(pulse.dropped_entries, lost as u64);
+    assert!(pulse.spooled_bytes > 500_000, "{pulse:?}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use worker_protocol::boot::BootKeys;
 use worker_protocol::key::INPUT_GROUP;
-use worker_protocol::{Boot, Output};
+use worker_protocol::{Boot, Output, Pulse};
 
 use crate::connection::{Redis, Retry, trouble};
 use backlog::{Answer, Backlog, Flight, Ids, StreamId};
@@ -72,8 +72,8 @@ impl Uplink {
         self.shared.work.notify_one();
     }
 
-    /// Renews the sign of life.
-    pub fn beat(&self, pulse: String) {
+    /// Renews the sign of life. What of the output had to wait or was lost is added to it.
+    pub fn beat(&self, pulse: Pulse) {
         self.shared.state().backlog.beat(pulse);
         self.shared.work.notify_one();
     }
@@ -145,7 +145,12 @@ impl Sender {
             let Some(pause) = retry.pause(trouble(&error), Instant::now()) else {
                 return error.to_string();
             };
-            crate::log(format_args!("the connection for output failed ({error}); trying again"));
+            if let Some(lasting) = retry.failed(Instant::now()) {
+                crate::log(format_args!(
+                    "the connection for output failed ({error}), for {} s now; trying again",
+                    lasting.as_secs()
+                ));
+            }
             tokio::time::sleep(pause).await;
         }
     }
@@ -159,7 +164,10 @@ impl Sender {
             match self.send(&mut connection, ready.take()).await? {
                 Sent::Nothing => self.shared.work.notified().await,
                 Sent::All { next } => {
-                    retry.worked();
+                    if let Some(lasting) = retry.worked(Instant::now()) {
+                        let seconds = lasting.as_secs();
+                        crate::log(format_args!("redis takes output again, after {seconds} s"));
+                    }
                     ready = next;
                 }
                 Sent::Below => self.find_position(&mut connection).await?,

@@ -29,6 +29,10 @@ pub(super) struct Waiting {
     trouble: Trouble,
     /// The time of the newest entry.
     newest: Timestamp,
+    /// Bytes that were written to disk so far.
+    spooled: u64,
+    /// Entries that were left out so far and told of.
+    dropped: u64,
 }
 
 /// Whatever it holds is newer than what is in memory.
@@ -65,6 +69,8 @@ impl Waiting {
             folder: bounds.spool_folder.clone().into(),
             trouble: Trouble::None,
             newest: Timestamp::default(),
+            spooled: 0,
+            dropped: 0,
         }
     }
 
@@ -118,7 +124,10 @@ impl Waiting {
         loop {
             let Disk::Used(spool) = &mut self.disk else { return Ok(false) };
             match spool.append(&record, item.facts())? {
-                Append::Done => return Ok(true),
+                Append::Done => {
+                    self.spooled += record.len() as u64;
+                    return Ok(true);
+                }
                 Append::NoRoom => {}
                 Append::DiskFull { error, held } => self.complain(format!(
                     "the disk is full ({error}): of the output that waits for redis, the newest \
@@ -204,7 +213,14 @@ impl Waiting {
     /// What was left out, as an entry that comes before all that waits.
     pub(super) fn pop_gap(&mut self) -> Option<Entry> {
         let lost = std::mem::take(&mut self.lost);
+        self.dropped += lost.entries;
         (lost.entries > 0).then(|| Entry::new(lost.describe(), lost.since))
+    }
+
+    /// What it cost so far that Redis was away: bytes that waited on disk, and entries that were
+    /// left out.
+    pub(super) fn toll(&self) -> (u64, u64) {
+        (self.spooled, self.dropped)
     }
 
     /// Bytes that wait.

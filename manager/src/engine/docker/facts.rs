@@ -1,9 +1,9 @@
 //! What the daemon is, and what it can do.
 
-use bollard::models::SystemVersion;
+use bollard::models::{SystemInfo, SystemInfoCgroupVersionEnum, SystemVersion};
 
 use super::connection::DockerEngine;
-use crate::engine::{CacheMounts, EngineError, HostFacts};
+use crate::engine::{CacheMounts, EngineError, HostDetails, HostFacts};
 
 /// In a label of each image that this project's builds leave behind.
 const LABEL: &str = "io.worker-manager.build";
@@ -56,6 +56,7 @@ impl DockerEngine {
         let version = self.version().await?;
         let info = self.client().await?.info().await;
         let info = info.map_err(|error| self.failed("describe", "itself", error))?;
+        let details = details(&version, &info);
         let mut runtimes: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();
         runtimes.sort_unstable();
         let cache_mounts = match self.chosen(&version) {
@@ -67,7 +68,13 @@ impl DockerEngine {
             architecture: debian_architecture(&version.arch.unwrap_or_default()).to_owned(),
             cache_mounts,
             runtimes,
+            details,
         })
+    }
+
+    pub(super) async fn ping(&self) -> Result<(), EngineError> {
+        let answer = self.client().await?.ping().await;
+        answer.map(drop).map_err(|error| self.failed("ping", "itself", error))
     }
 
     /// The builder that the next build takes, which is not `Auto`.
@@ -86,6 +93,29 @@ impl DockerEngine {
             Builder::Auto => Builder::Classic,
             wanted => wanted,
         }
+    }
+}
+
+/// What is not told counts as the good case: a warning must have a reason.
+fn details(version: &SystemVersion, info: &SystemInfo) -> HostDetails {
+    let limits =
+        [("memory", info.memory_limit), ("pids", info.pids_limit), ("cpus", info.cpu_cfs_quota)];
+    let cannot = limits.into_iter().filter(|(_, can)| *can == Some(false));
+    let options = info.security_options.as_deref().unwrap_or_default();
+    let is_on = |name: &&str| options.iter().any(|option| option == &format!("name={name}"));
+    HostDetails {
+        version: version.version.clone().unwrap_or_default(),
+        interface: version.api_version.clone().unwrap_or_default(),
+        survives_restart: info.live_restore_enabled.unwrap_or_default(),
+        cgroup: match info.cgroup_version {
+            Some(SystemInfoCgroupVersionEnum::_1) => "1".to_owned(),
+            Some(SystemInfoCgroupVersionEnum::_2) => "2".to_owned(),
+            _ => String::new(),
+        },
+        unlimited: cannot.map(|(name, _)| name.to_owned()).collect(),
+        storage: info.driver.clone().unwrap_or_default(),
+        shields: ["rootless", "userns"].into_iter().filter(is_on).map(str::to_owned).collect(),
+        warnings: info.warnings.clone().unwrap_or_default(),
     }
 }
 

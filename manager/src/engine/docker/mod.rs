@@ -10,7 +10,7 @@
 //!   left ([`leftovers`] says what may go, [`plain_http`] asks for what bollard cannot read);
 //! - [`instance`] takes a container through its life with its [`companion`], for whose [`readiness`] it
 //!   waits, and [`volumes`], and [`found`] reads how one stands;
-//! - [`memory`], [`network`], [`pause`] and [`watch`] do what their names say.
+//! - [`memory`], [`network`], [`pause`], [`watch`] and [`trial`] do what their names say.
 
 mod apart;
 mod archive;
@@ -34,6 +34,7 @@ mod pause;
 mod plain_http;
 mod printed;
 mod readiness;
+mod trial;
 mod verbs;
 mod volumes;
 mod watch;

@@ -8,14 +8,19 @@ use super::connection::{DockerEngine, unless};
 use crate::engine::EngineError;
 
 impl DockerEngine {
-    pub(super) async fn find_or_create_network(&self, name: &str) -> Result<(), EngineError> {
+    pub(super) async fn find_network(&self, name: &str) -> Result<bool, EngineError> {
         let client = self.client().await?;
         let found = client.inspect_network(name, None::<InspectNetworkOptions>).await;
         let found = unless(&[404], found)
             .map_err(|error| self.failed("look at", format!("network {name}"), error))?;
-        if found.is_some() {
+        Ok(found.is_some())
+    }
+
+    pub(super) async fn find_or_create_network(&self, name: &str) -> Result<(), EngineError> {
+        if self.find_network(name).await? {
             return Ok(());
         }
+        let client = self.client().await?;
         let wanted = NetworkCreateRequest {
             name: name.to_owned(),
             labels: Some(HashMap::from([("io.worker-manager".to_owned(), "network".to_owned())])),

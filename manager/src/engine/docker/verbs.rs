@@ -9,11 +9,15 @@ use std::time::Duration;
 use super::DockerEngine;
 use crate::engine::{
     BuildError, BuildOrder, BuildStep, Disk, Engine, EngineError, EngineEvent, Found, HeldImage,
-    HostFacts, ImageFacts, InstanceName, InstancePlan, Memory, Pruning,
+    HostFacts, ImageFacts, InstanceName, InstancePlan, Memory, Pruning, Trial,
 };
 
 #[async_trait]
 impl Engine for DockerEngine {
+    async fn answers(&self) -> Result<(), EngineError> {
+        self.ping().await
+    }
+
     async fn describe(&self) -> Result<HostFacts, EngineError> {
         self.facts().await
     }
@@ -129,5 +133,13 @@ impl Engine for DockerEngine {
         since: Timestamp,
     ) -> BoxStream<'static, EngineEvent> {
         self.events(labels, since)
+    }
+
+    async fn has_network(&self, name: &str) -> Result<bool, EngineError> {
+        self.find_network(name).await
+    }
+
+    async fn try_out(&self, trial: &Trial) -> Result<String, EngineError> {
+        self.run_trial(trial).await
     }
 }
