@@ -7,6 +7,7 @@ use worker_protocol::{Command, Keys, WorkerId, parse_command};
 
 use crate::chain::chain;
 use crate::driver::{Arrival, Event};
+use crate::failpoint::{Failpoint, pass};
 use crate::store::{CommandReader, Delivered, Store, StoreError};
 
 /// How often entries that another manager left are looked for.
@@ -90,7 +91,9 @@ async fn pass_on(
         if entry.fields.is_empty() {
             tracing::error!(entry = entry.id, "a command was trimmed away before it was read");
         }
+        pass(Failpoint::EntryRead);
         let arrival = look_up(store, &entry).await?;
+        pass(Failpoint::EntryLookedUp);
         if events.send(Event::Arrived(Box::new(arrival))).await.is_err() {
             break; // The manager ends; the entry stays pending.
         }

@@ -16,6 +16,7 @@ pub mod config;
 pub mod decide;
 pub mod driver;
 pub mod engine;
+pub mod failpoint;
 pub mod image;
 pub mod inbox;
 pub mod label;

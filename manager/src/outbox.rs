@@ -11,6 +11,7 @@ use worker_protocol::Reply;
 
 use crate::chain::chain;
 use crate::driver::{Settled, Write};
+use crate::failpoint::{Failpoint, pass};
 use crate::store::{Store, StoreError};
 
 /// Pauses between tries while Redis is away.
@@ -24,6 +25,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 pub async fn run(store: Store, mut queue: UnboundedReceiver<Vec<Write>>) {
     while let Some(writes) = queue.recv().await {
         let mut pause = FIRST_PAUSE;
+        pass(Failpoint::WriteBegins);
         while let Err(error) = write(&store, &writes).await {
             tracing::warn!(
                 error = chain(&error),
@@ -32,6 +34,7 @@ pub async fn run(store: Store, mut queue: UnboundedReceiver<Vec<Write>>) {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+        pass(Failpoint::Written);
     }
 }
 

@@ -11,6 +11,7 @@ use crate::driver::{Launch, LaunchError, LaunchOrder};
 use crate::engine::{
     CompanionPlan, EngineError, InstanceName, InstancePlan, InstanceState, Quotas,
 };
+use crate::failpoint::{Failpoint, pass};
 use crate::image::{AgentTemplate, Companions};
 use crate::label::Known;
 use crate::store::{Admission, StoreError};
@@ -31,6 +32,7 @@ pub(super) async fn launch(
     id: WorkerId,
     order: LaunchOrder,
 ) -> Result<Launch, LaunchError> {
+    pass(Failpoint::LaunchBegins);
     let engine = &hands.engine;
     let name = hands.name(id);
     let agent = hands.catalogue.agent(order.spec.agent_type)?;
@@ -42,6 +44,7 @@ pub(super) async fn launch(
     let (open, network) = tokio::join!(open, network);
     let open = open.map_err(|error| store_problem(&error))?;
     network.map_err(|error| Problem::from(&error))?;
+    pass(Failpoint::WorkerOpened);
     let admission = open.admission.clone();
     let boot = boot(hands, id, &order.spec, agent, open)?;
     let companion = companion(hands, agent, &order.spec)?;
@@ -50,7 +53,9 @@ pub(super) async fn launch(
         EngineError::NoImage { .. } => LaunchError::NoImage(Problem::from(&error)),
         error => LaunchError::Failed(Problem::from(&error)),
     })?;
+    pass(Failpoint::InstanceCreated);
     engine.start(&name, &boot).await.map_err(|error| Problem::from(&error))?;
+    pass(Failpoint::InstanceStarted);
     Ok(first_pulse(hands, id, &name).await?)
 }
 
@@ -121,6 +126,7 @@ pub(super) async fn first_pulse(
             };
             match (pulse, found, ended) {
                 (Some(_), Some(found), _) => {
+                    pass(Failpoint::FirstPulse);
                     let (ip_address, started_at) = (found.ip_address, found.started_at);
                     return Ok(Launch { ip_address, started_at });
                 }
