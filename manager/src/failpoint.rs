@@ -25,15 +25,13 @@ pub enum Failpoint {
     BuildEnded,
     /// An instance is to be made.
     LaunchBegins,
-    /// A worker's streams, user and network are there.
-    WorkerOpened,
     /// Its instance is there.
     InstanceCreated,
     /// Its instance runs and has its boot document.
     InstanceStarted,
     /// Its wrapper has shown that it lives.
     FirstPulse,
-    /// A worker that rested was let into Redis again.
+    /// A worker's streams and its Redis user are there, for its first start or for another.
     WorkerAdmitted,
     /// A worker is to be stopped.
     StopBegins,
@@ -53,7 +51,7 @@ pub enum Failpoint {
 
 impl Failpoint {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 20] = [
         Self::EntryRead,
         Self::EntryLookedUp,
         Self::WriteBegins,
@@ -63,7 +61,6 @@ impl Failpoint {
         Self::BuildBegins,
         Self::BuildEnded,
         Self::LaunchBegins,
-        Self::WorkerOpened,
         Self::InstanceCreated,
         Self::InstanceStarted,
         Self::FirstPulse,

@@ -39,12 +39,10 @@ pub(super) async fn launch(
     if order.origin == Origin::Resumed && !clear_the_way(hands, id, &name).await? {
         return Ok(first_pulse(hands, id, &name).await?);
     }
-    let open = hands.store.open_worker(id, &hands.settings.workers_redis_url);
-    let network = engine.ensure_network(&hands.settings.network);
-    let (open, network) = tokio::join!(open, network);
-    let open = open.map_err(|error| store_problem(&error))?;
+    let network = engine.ensure_network(&hands.settings.network).await;
     network.map_err(|error| Problem::from(&error))?;
-    pass(Failpoint::WorkerOpened);
+    let url = &hands.settings.workers_redis_url;
+    let open = hands.store.prepare_worker(id, url);
     let admission = open.admission.clone();
     let boot = boot(hands, id, &order.spec, agent, open)?;
     let companion = companion(hands, agent, &order.spec)?;
@@ -54,6 +52,11 @@ pub(super) async fn launch(
         error => LaunchError::Failed(Problem::from(&error)),
     })?;
     pass(Failpoint::InstanceCreated);
+    // Not before the instance is there: when Redis comes back and has forgotten users, those are
+    // let in again whose instances are found (act/admit.rs).
+    let admitted = hands.store.admit_worker(id, url, &admission).await;
+    admitted.map_err(|error| store_problem(&error))?;
+    pass(Failpoint::WorkerAdmitted);
     engine.start(&name, &boot).await.map_err(|error| Problem::from(&error))?;
     pass(Failpoint::InstanceStarted);
     Ok(first_pulse(hands, id, &name).await?)

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
+use super::CREATE;
 use worker_manager::failpoint::Failpoint::{self, *};
 use worker_tests::harness::{Installation, Options, Reply, Templates, Worker};
 
@@ -15,8 +16,8 @@ const OF_CREATE: [Failpoint; 7] = [
     ResolveBegins,
     ImageResolved,
     LaunchBegins,
-    WorkerOpened,
     InstanceCreated,
+    WorkerAdmitted,
     InstanceStarted,
     FirstPulse,
 ];
@@ -27,14 +28,6 @@ const OF_DELETE: [Failpoint; 6] =
     [RemoveBegins, InstanceStopped, EvidenceTaken, ContainerRemoved, InstanceRemoved, WorkerClosed];
 /// More than a command writes.
 const MOST_WRITES: u32 = 8;
-
-const CREATE: [(&str, &str); 5] = [
-    ("command", "create"),
-    ("agent_type", "CUSTOM"),
-    ("agent_command", r#"["cat"]"#),
-    ("wait", "running"),
-    ("prompt", "once"),
-];
 
 fn installation() -> Installation {
     let it = Installation::start_with(Options::default().failpoints());

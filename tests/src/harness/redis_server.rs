@@ -3,6 +3,7 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -54,6 +55,11 @@ impl RedisServer {
     /// Its address for workers, and for a proxy.
     pub fn worker_url(&self) -> String {
         format!("redis://{}:{}/0", self.host, self.port)
+    }
+
+    /// Where it keeps its files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Starts it, again after it was killed, and waits until it has read its file and answers.
