@@ -9,6 +9,7 @@ use worker_protocol::{Command, ErrorKind, Header, Keys, Problem, WorkerId, parse
 
 use crate::chain::chain;
 use crate::driver::{Arrival, Event, Prior};
+use crate::failpoint::{Failpoint, pass};
 use crate::store::{CommandReader, Delivered, Store, StoreError};
 use crate::telemetry::outage::Outage;
 
@@ -157,11 +158,13 @@ impl Inbox {
             if entry.fields.is_empty() {
                 tracing::error!(entry = entry.id, "a command was trimmed away before it was read");
             }
+            pass(Failpoint::EntryRead);
             let arrival = if *tries < self.most_tries {
                 look_up(&self.store, entry).await?
             } else {
                 hopeless(&self.store, entry, *tries)
             };
+            pass(Failpoint::EntryLookedUp);
             if self.events.send(Event::Arrived(Box::new(arrival))).await.is_err() {
                 return Ok(()); // The manager ends; the entry stays pending.
             }

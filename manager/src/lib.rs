@@ -20,6 +20,7 @@ pub mod decide;
 pub mod doctor;
 pub mod driver;
 pub mod engine;
+pub mod failpoint;
 pub mod image;
 mod inbox;
 pub mod label;

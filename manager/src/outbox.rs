@@ -14,6 +14,7 @@ use worker_protocol::{ErrorKind, Problem, Reply, WorkerId};
 
 use crate::chain::chain;
 use crate::driver::{Settled, Write};
+use crate::failpoint::{Failpoint, pass};
 use crate::lease::Hold;
 use crate::store::{Batch, Store, StoreError};
 use crate::telemetry::outage::Outage;
@@ -30,6 +31,7 @@ pub(crate) async fn run(store: Store, hold: Hold, mut queue: UnboundedReceiver<V
     let mut outage = Outage::default();
     while let Some(Some(writes)) = hold.lost().run_until_cancelled(queue.recv()).await {
         let mut pause = FIRST_PAUSE;
+        pass(Failpoint::WriteBegins);
         while let Err(error) = write(&store, &writes).await {
             if let StoreError::Fenced { .. } = error {
                 tracing::warn!("{error}");
@@ -46,6 +48,7 @@ pub(crate) async fn run(store: Store, hold: Hold, mut queue: UnboundedReceiver<V
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+        pass(Failpoint::Written);
         store.meters().waits(queue.len());
         if let Some(lasting) = outage.worked(Instant::now()) {
             tracing::info!(seconds = lasting.as_secs(), "redis takes what was decided again");

@@ -12,6 +12,7 @@ mod claude;
 mod codex;
 mod docker_module;
 mod factory;
+mod faults;
 mod gemini;
 mod headless;
 mod idempotency;

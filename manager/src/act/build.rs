@@ -9,6 +9,7 @@ use tokio::time::sleep;
 use super::Hands;
 use crate::driver::{BuildJob, Event};
 use crate::engine::{BuildError, BuildOrder, BuildStep, EngineError, ImageFacts};
+use crate::failpoint::{Failpoint, pass};
 use crate::label;
 
 /// Lines of one step follow each other no faster than this: they are for people to read.
@@ -35,6 +36,7 @@ pub async fn build(
         }
     };
     let mut tries = 1;
+    pass(Failpoint::BuildBegins);
     loop {
         match hands.engine.build(order(hands, job).await?, &progress).await {
             Err(BuildError::Engine(away @ EngineError::Unavailable { .. })) if tries < TRIES => {
@@ -43,7 +45,10 @@ pub async fn build(
                 wait_for_engine(hands, away).await?;
                 tries += 1;
             }
-            result => return result,
+            result => {
+                pass(Failpoint::BuildEnded);
+                return result;
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::driver::{Launch, LaunchError, LaunchOrder};
 use crate::engine::{
     CompanionPlan, EngineError, InstanceName, InstancePlan, InstanceState, Quotas,
 };
+use crate::failpoint::{Failpoint, pass};
 use crate::image::{AgentTemplate, Companions};
 use crate::label::Known;
 use crate::store::{Admission, StoreError};
@@ -31,17 +32,17 @@ pub(super) async fn launch(
     id: WorkerId,
     order: LaunchOrder,
 ) -> Result<Launch, LaunchError> {
+    pass(Failpoint::LaunchBegins);
     let engine = &hands.engine;
     let name = hands.name(id);
     let agent = hands.catalogue.agent(order.spec.agent_type)?;
     if order.origin == Origin::Resumed && !clear_the_way(hands, id, &name).await? {
         return Ok(first_pulse(hands, id, &name).await?);
     }
-    let open = hands.store.open_worker(id, &hands.settings.workers_redis_url);
-    let network = engine.ensure_network(&hands.settings.network);
-    let (open, network) = tokio::join!(open, network);
-    let open = open.map_err(|error| store_problem(&error))?;
+    let network = engine.ensure_network(&hands.settings.network).await;
     network.map_err(|error| Problem::from(&error))?;
+    let url = &hands.settings.workers_redis_url;
+    let open = hands.store.prepare_worker(id, url);
     let admission = open.admission.clone();
     let boot = boot(hands, id, &order.spec, agent, open)?;
     let companion = companion(hands, agent, &order.spec)?;
@@ -50,7 +51,14 @@ pub(super) async fn launch(
         EngineError::NoImage { .. } => LaunchError::NoImage(Problem::from(&error)),
         error => LaunchError::Failed(Problem::from(&error)),
     })?;
+    pass(Failpoint::InstanceCreated);
+    // Not before the instance is there: when Redis comes back and has forgotten users, those are
+    // let in again whose instances are found (act/admit.rs).
+    let admitted = hands.store.admit_worker(id, url, &admission).await;
+    admitted.map_err(|error| store_problem(&error))?;
+    pass(Failpoint::WorkerAdmitted);
     engine.start(&name, &boot).await.map_err(|error| Problem::from(&error))?;
+    pass(Failpoint::InstanceStarted);
     Ok(first_pulse(hands, id, &name).await?)
 }
 
@@ -121,6 +129,7 @@ pub(super) async fn first_pulse(
             };
             match (pulse, found, ended) {
                 (Some(_), Some(found), _) => {
+                    pass(Failpoint::FirstPulse);
                     let (ip_address, started_at) = (found.ip_address, found.started_at);
                     return Ok(Launch { ip_address, started_at });
                 }

@@ -7,10 +7,12 @@ use worker_protocol::{Problem, WorkerId};
 use super::autopsy::evidence;
 use super::{Hands, store_problem};
 use crate::engine::{Found, InstanceState};
+use crate::failpoint::{Failpoint, pass};
 use crate::world::Evidence;
 
 /// May be done again after a failure, and goes on where it stood.
 pub(super) async fn remove(hands: &Hands, id: WorkerId, force: Force) -> Result<Evidence, Problem> {
+    pass(Failpoint::RemoveBegins);
     let engine = &hands.engine;
     let name = hands.name(id);
     let found = engine.inspect(&name).await.map_err(|error| Problem::from(&error))?;
@@ -22,6 +24,7 @@ pub(super) async fn remove(hands: &Hands, id: WorkerId, force: Force) -> Result<
                 Force::Yes => Duration::ZERO,
             };
             engine.stop(&name, grace).await.map_err(|error| Problem::from(&error))?;
+            pass(Failpoint::InstanceStopped);
         }
         let found = engine.inspect(&name).await.map_err(|error| Problem::from(&error))?;
         if let Some(Found { state: InstanceState::Ended(end), started_at, .. }) = found {
@@ -29,8 +32,11 @@ pub(super) async fn remove(hands: &Hands, id: WorkerId, force: Force) -> Result<
             seen = seen_now.map_err(|error| store_problem(&error))?;
         }
     }
+    pass(Failpoint::EvidenceTaken);
     // Of one that somebody else removed, something may be left.
     engine.remove(&name).await.map_err(|error| Problem::from(&error))?;
+    pass(Failpoint::InstanceRemoved);
     hands.store.close_worker(id).await.map_err(|error| store_problem(&error))?;
+    pass(Failpoint::WorkerClosed);
     Ok(seen)
 }

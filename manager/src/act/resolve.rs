@@ -6,14 +6,17 @@ use worker_protocol::{ErrorKind, Problem};
 use super::Hands;
 use crate::driver::Resolution;
 use crate::engine::{Confinement, EngineError, HostFacts};
+use crate::failpoint::{Failpoint, pass};
 use crate::image::{BaseOwner, Companions, ImageSpec, ImageWish, Rendered};
 use crate::world::{Image, Prebuild};
 
 pub(super) async fn resolve(hands: &Hands, wish: &ImageWish) -> Result<Resolution, Problem> {
+    pass(Failpoint::ResolveBegins);
     let rendered = render(hands, wish).await?;
     let hash = rendered.hash.clone();
     let image = Image { tag: hash.tag(hands.store.keys().namespace()), hash };
     let present = hands.engine.image(&image.tag).await.map_err(|error| no_image(&error))?.is_some();
+    pass(Failpoint::ImageResolved);
     Ok(Resolution { image, rendered: Arc::new(rendered), present })
 }
 

@@ -9,6 +9,7 @@ use super::launch::{FIRST_PULSE, failed, first_pulse};
 use super::{Hands, boot, store_problem};
 use crate::driver::Start;
 use crate::engine::{Found, InstanceName};
+use crate::failpoint::{Failpoint, pass};
 use crate::label;
 
 /// How often an instance that may still come to life is looked at.
@@ -28,9 +29,11 @@ pub(super) async fn start(hands: &Hands, id: WorkerId, spec: &Create) -> Result<
     let url = &hands.settings.workers_redis_url;
     let admitted = hands.store.admit_worker(id, url, &known.admission).await;
     admitted.map_err(|error| store_problem(&error))?;
+    pass(Failpoint::WorkerAdmitted);
     if !lives(hands, id, &name).await? {
         hands.store.forget_pulse(id).await.map_err(|error| store_problem(&error))?;
         hands.engine.start(&name, &input).await.map_err(|error| Problem::from(&error))?;
+        pass(Failpoint::InstanceStarted);
     }
     match first_pulse(hands, id, &name).await {
         Ok(launch) => Ok(Start { image: known.image, launch }),

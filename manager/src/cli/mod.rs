@@ -40,6 +40,10 @@ pub(crate) struct Arguments {
     /// The word before all keys [environment: WORKER_NAMESPACE] [default: worker]
     #[arg(long, global = true)]
     namespace: Option<String>,
+    /// A step at which the manager is to die, such as `Written` or `Written:2` (of tests)
+    #[cfg(feature = "failpoints")]
+    #[arg(long, global = true)]
+    die_at: Option<worker_manager::failpoint::Death>,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -115,6 +119,8 @@ const STOPPED: u8 = 130;
 
 /// Does what the command line says. What is wrong goes to stderr, with its causes.
 pub(crate) fn main(arguments: Arguments) -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    arguments.die_at.into_iter().for_each(worker_manager::failpoint::arm);
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&error),

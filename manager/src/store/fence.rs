@@ -7,6 +7,7 @@
 use redis::{Pipeline, RedisResult, Value};
 
 use super::connect::{Store, StoreError};
+use super::counted::Counted;
 use super::lease::HOST;
 
 impl Store {
@@ -28,24 +29,34 @@ impl Store {
         let during = StoreError::during(what);
         pipe.atomic().ignore_errors();
         let mut connection = self.short().await?;
-        if let Some(own) = &self.holder {
-            let fence = self.keys.fence(HOST);
-            let mut look = redis::pipe();
-            look.cmd("WATCH").arg(&fence).ignore().cmd("GET").arg(&fence);
-            let (holder,): (Option<String>,) =
-                look.query_async(&mut connection).await.map_err(&during)?;
-            // None at all: Redis was emptied, and nobody has taken the lease since.
-            if let Some(other) = holder.filter(|holder| holder != own) {
+        loop {
+            if let Some(own) = &self.holder
+                && let Some(other) =
+                    self.other_holder(own, &mut connection).await.map_err(&during)?
+            {
                 return Err(StoreError::Fenced { what, holder: other });
             }
+            let answers: Vec<RedisResult<Value>> =
+                pipe.query_async(&mut connection).await.map_err(&during)?;
+            if answers.len() >= pipe.len() {
+                return Ok(answers);
+            }
+            // The fence was moved between the look at it and now, or Redis was emptied: look again.
         }
-        let answers: Vec<RedisResult<Value>> =
-            pipe.query_async(&mut connection).await.map_err(&during)?;
-        if answers.len() < pipe.len() {
-            // The fence was moved between the look at it and now.
-            return Err(StoreError::Fenced { what, holder: "another manager".to_owned() });
-        }
-        Ok(answers)
+    }
+
+    /// Who else has the lease; from now on, the fence is watched. Without a fence Redis was emptied,
+    /// and nobody has taken the lease since.
+    async fn other_holder(
+        &self,
+        own: &str,
+        connection: &mut Counted,
+    ) -> RedisResult<Option<String>> {
+        let fence = self.keys.fence(HOST);
+        let mut look = redis::pipe();
+        look.cmd("WATCH").arg(&fence).ignore().cmd("GET").arg(&fence);
+        let (holder,): (Option<String>,) = look.query_async(connection).await?;
+        Ok(holder.filter(|holder| holder != own))
     }
 
     /// As [`Store::apply`], where the first command that fails is an error of the whole.

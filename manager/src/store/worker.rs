@@ -73,29 +73,21 @@ pub struct Tail {
 }
 
 impl Store {
-    /// Makes a worker's consumer group and its Redis user. May be done again: the user then gets a
-    /// new password.
-    ///
-    /// # Errors
-    /// When Redis does not answer, or does not let this program make users.
-    pub async fn open_worker(
-        &self,
-        id: WorkerId,
-        workers_url: &str,
-    ) -> Result<OpenWorker, StoreError> {
+    /// What a new worker needs to reach Redis. It is let in by [`Store::admit_worker`].
+    #[must_use]
+    pub fn prepare_worker(&self, id: WorkerId, workers_url: &str) -> OpenWorker {
         let password = new_password();
         let admission = Admission::of(&password);
-        self.admit_worker(id, workers_url, &admission).await?;
         let access = RedisAccess {
             url: workers_url.to_owned(),
             username: self.keys.worker_name(id),
             password: Secret::new(password),
         };
-        Ok(OpenWorker { access, keys: self.workers_keys(id), admission })
+        OpenWorker { access, keys: self.workers_keys(id), admission }
     }
 
-    /// Makes the consumer group and the user again, for a worker that has its password: Redis
-    /// forgets users when it is restarted, and all when it is emptied.
+    /// Makes a worker's consumer group and its Redis user, also again: Redis forgets users when it
+    /// is restarted, and all when it is emptied.
     ///
     /// # Errors
     /// When Redis does not answer, or does not let this program make users.

@@ -80,10 +80,12 @@ async fn a_manager_that_lost_its_lease_acts_and_answers_no_more() {
 async fn the_fence_refuses_what_a_former_leader_writes() {
     let stage = Stage::open().await;
     let (old, id) = (stage.store().fenced("old"), WorkerId::new());
-    assert!(old.open_worker(id, "redis://redis:6379/0").await.is_ok(), "nobody else leads");
+    let url = "redis://redis:6379/0";
+    let admission = old.prepare_worker(id, url).admission;
+    assert!(old.admit_worker(id, url, &admission).await.is_ok(), "nobody else leads");
     old.close_worker(id).await.unwrap();
     take_over(&stage).await;
-    let refused = old.open_worker(id, "redis://redis:6379/0").await.err().unwrap();
+    let refused = old.admit_worker(id, url, &admission).await.err().unwrap();
     assert!(
         matches!(&refused, StoreError::Fenced { holder, .. } if holder == "thief"),
         "{refused}"

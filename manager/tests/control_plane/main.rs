@@ -256,3 +256,20 @@ async fn a_redis_that_forgot_everything_learns_of_running_workers_again() {
     assert_eq!(stage.ask(&[("command", "delete"), ("worker_id", id)]).await["ok"], true);
     manager.stop().await;
 }
+
+#[tokio::test]
+async fn a_worker_that_is_being_made_while_redis_forgets_everything_is_let_in() {
+    let mut stage = Stage::open().await;
+    let manager = stage.manager();
+    stage.engine.hold(Verb::Create);
+    let create = [&CUSTOM[..], &[("wait", "running")]].concat();
+    stage.send(&create).await;
+    until("it is being made", async || stage.engine.count(Verb::Create) == 1).await;
+    stage.replace_redis().await;
+    assert_eq!(stage.ask(&[("command", "ping")]).await["ok"], true);
+    stage.engine.let_go(Verb::Create);
+    until("it runs", async || stage.replies_to("RUNNING").await == 1).await;
+    assert_eq!(stage.workers_users().await, 1);
+    assert_eq!(stage.engine.count(Verb::Create), 1, "at the first try");
+    manager.stop().await;
+}

@@ -137,6 +137,13 @@ impl Stage {
         }
     }
 
+    /// Sends a command whose reply is read elsewhere.
+    pub(crate) async fn send(&self, fields: &[(&str, &str)]) {
+        let entry = fields.iter().flat_map(|(name, value)| [*name, *value]);
+        let words: Vec<_> = ["XADD", "t:commands", "*"].into_iter().chain(entry).collect();
+        self.redis(&words).await;
+    }
+
     /// Runs a command, and gives what it answers as text.
     pub(crate) async fn redis(&self, words: &[&str]) -> String {
         let mut connection = connect(&self.client).await;

@@ -2,6 +2,7 @@
 
 use redis::streams::{StreamRangeReply, StreamReadReply};
 use redis::{Connection, FromRedisValue, RedisResult};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use super::Entry;
 
 /// One connection.
 pub struct Redis {
+    url: String,
     connection: Mutex<Connection>,
 }
 
@@ -22,9 +24,14 @@ impl Redis {
 
     /// Connects, or says why not.
     pub fn try_connect(url: &str) -> RedisResult<Self> {
-        let client = redis::Client::open(url)?;
-        let connection = client.get_connection_with_timeout(Duration::from_secs(5))?;
-        Ok(Self { connection: Mutex::new(connection) })
+        let connection = Mutex::new(connection(url)?);
+        Ok(Self { url: url.to_owned(), connection })
+    }
+
+    /// Connects anew, after Redis was away.
+    pub fn reconnect(&self) {
+        let connection = connection(&self.url);
+        *self.lock() = connection.unwrap_or_else(|error| panic!("redis is away: {error}"));
     }
 
     /// Sends one command.
@@ -100,6 +107,17 @@ impl Redis {
         self.last_entry(key).map_or_else(|| "0".to_owned(), |entry| entry.id)
     }
 
+    /// The id up to which a group has taken entries; none, when there is no such group.
+    pub fn taken(&self, stream: &str, group: &str) -> Option<String> {
+        let groups: Vec<BTreeMap<String, redis::Value>> =
+            self.ask(&["XINFO", "GROUPS", stream]).unwrap_or_default();
+        let text = |of: &BTreeMap<String, redis::Value>, name: &str| -> Option<String> {
+            redis::from_redis_value_ref(of.get(name)?).ok()
+        };
+        let found = groups.iter().find(|of| text(of, "name").as_deref() == Some(group))?;
+        text(found, "last-delivered-id")
+    }
+
     /// How many entries a group has taken and not acknowledged.
     pub fn pending(&self, stream: &str, group: &str) -> i64 {
         let summary: Vec<redis::Value> = self.run(&["XPENDING", stream, group]);
@@ -132,4 +150,8 @@ impl Redis {
     fn lock(&self) -> MutexGuard<'_, Connection> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn connection(url: &str) -> RedisResult<Connection> {
+    redis::Client::open(url)?.get_connection_with_timeout(Duration::from_secs(5))
 }

@@ -17,6 +17,8 @@ pub struct Environment {
     pub ca_bundle: Option<String>,
     /// `worker-manager`.
     pub manager: PathBuf,
+    /// `worker-manager` with its failpoints, which only the tests that need it ask for.
+    pub failpoints: PathBuf,
     /// `worker-wrapper`.
     pub wrapper: PathBuf,
     /// The sandbox-agent CLI, which the bench measures beside the wrapper, where it can be had.
@@ -47,6 +49,8 @@ impl Environment {
             base_image: required("WORKER_BASE_IMAGE"),
             ca_bundle: variable_of("WORKER_CA_BUNDLE"),
             manager: program("WORKER_MANAGER_BIN", "worker-manager"),
+            failpoints: variable_of("WORKER_FAILPOINTS_BIN")
+                .map_or_else(|| dist("worker-manager-failpoints"), PathBuf::from),
             wrapper: program("WORKER_WRAPPER", "worker-wrapper"),
             sandbox_agent: variable_of("SANDBOX_AGENT").map(PathBuf::from),
             docker_host: variable_of("DOCKER_HOST"),

@@ -8,13 +8,17 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
+use worker_manager::failpoint::Failpoint;
 
 use super::database::Redis;
-use super::{Engine, Entry, Environment, PrivateEngine, Program, Reply, Templates, Worker, until};
+use super::{
+    Engine, Entry, Environment, PrivateEngine, Program, RedisServer, Reply, Templates, Worker,
+    until,
+};
 
 /// What takes milliseconds on an idle machine and seconds on a busy one. An agent that starts in two
 /// seconds took forty where eight times as much was to be done as there were processors for.
-const SOON: Duration = Duration::from_secs(180);
+pub(super) const SOON: Duration = Duration::from_secs(180);
 /// A first build fetches packages and an agent of several hundred MB.
 const BUILD: Duration = Duration::from_secs(600);
 
@@ -24,6 +28,8 @@ pub struct Options {
     variables: Vec<(String, String)>,
     file: String,
     no_manager: bool,
+    failpoints: bool,
+    redis: Option<(String, String)>,
 }
 
 impl Options {
@@ -47,6 +53,18 @@ impl Options {
     /// Gives it an engine of the test's own.
     pub fn engine(self, engine: &PrivateEngine) -> Self {
         self.set("DOCKER_HOST", &engine.host())
+    }
+
+    /// Gives it a Redis of the test's own.
+    pub fn redis(mut self, server: &RedisServer) -> Self {
+        self.redis = Some((server.url(), server.worker_url()));
+        self
+    }
+
+    /// Its managers can be told where to die, and have the C library of the machine.
+    pub fn failpoints(mut self) -> Self {
+        self.failpoints = true;
+        self
     }
 
     fn docker_host(&self) -> Option<&str> {
@@ -86,7 +104,16 @@ impl Installation {
 
     /// One that differs, ready.
     pub fn start_with(options: Options) -> Self {
-        let environment = Environment::read();
+        let mut environment = Environment::read();
+        if options.failpoints {
+            let program = environment.failpoints.clone();
+            let there = program.is_file();
+            assert!(there, "{} is missing; run `scripts/build failpoints`", program.display());
+            environment.manager = program;
+        }
+        if let Some((url, worker_url)) = options.redis.clone() {
+            (environment.redis_url, environment.worker_redis_url) = (url, worker_url);
+        }
         let engine = options.docker_host().map_or_else(Engine::default, Engine::at);
         Engine::default().require(&environment);
         let redis = Redis::connect(&environment.redis_url);
@@ -137,6 +164,12 @@ impl Installation {
     /// Starts a manager and waits for nothing.
     pub fn start_manager_quietly(&self) {
         *self.manager.borrow_mut() = Some(self.program("manager", &["serve"]));
+    }
+
+    /// Starts a manager that dies of SIGKILL when it passes a step for this time, from 1.
+    pub fn start_manager_that_dies_at(&self, point: Failpoint, time: u32) {
+        let death = format!("{}:{time}", point.name());
+        *self.manager.borrow_mut() = Some(self.program("manager", &["serve", "--die-at", &death]));
     }
 
     /// The running manager.

@@ -24,6 +24,14 @@ const END: Duration = Duration::from_secs(30);
 
 const FIRST_PROCESS: &str = include_str!("private_engine.sh");
 
+/// What becomes of containers when a daemon is started again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Restart {
+    EndsContainers,
+    /// The daemon's `live-restore`.
+    KeepsContainers,
+}
+
 /// A running engine. Dropping it takes away all that it has.
 pub struct PrivateEngine {
     /// Of its end of the way to this machine, and of its control group.
@@ -45,23 +53,30 @@ impl PrivateEngine {
 
     /// One that has no image.
     pub fn empty() -> Self {
-        Self::on_disk(None)
+        Self::on_disk(None, Restart::EndsContainers)
     }
 
-    /// One with the base image on a disk of this size, such as `300m`.
-    pub fn small(size: &str) -> Self {
-        let engine = Self::on_disk(Some(size));
+    /// One that has the base image, whose containers outlive its daemon.
+    pub fn live_restoring() -> Self {
+        let engine = Self::on_disk(None, Restart::KeepsContainers);
         engine.load_base_image();
         engine
     }
 
-    fn on_disk(size: Option<&str>) -> Self {
+    /// One with the base image on a disk of this size, such as `300m`.
+    pub fn small(size: &str) -> Self {
+        let engine = Self::on_disk(Some(size), Restart::EndsContainers);
+        engine.load_base_image();
+        engine
+    }
+
+    fn on_disk(size: Option<&str>, restart: Restart) -> Self {
         let environment = Environment::read();
         let name = format!("wt{}", &Uuid::new_v4().simple().to_string()[..12]);
         // Not in /tmp, which may be kept in memory.
         let folder = tempfile::Builder::new().prefix("worker-engine-").tempdir_in("/var/tmp");
         let folder = folder.expect("a folder in /var/tmp");
-        let mut first_process = first_process(folder.path(), &name, size);
+        let mut first_process = first_process(folder.path(), &name, size, restart);
         let orders = first_process.stdin.take();
         let answers = BufReader::new(first_process.stdout.take().expect("a pipe"));
         let mut engine = Self { name, environment, first_process, orders, answers, folder };
@@ -93,6 +108,16 @@ impl PrivateEngine {
     /// Kills the daemon, as a crash does. Its containers run on until it is started again.
     pub fn kill(&mut self) {
         self.order("kill", "killed");
+    }
+
+    /// The daemon keeps its socket, and says nothing any more.
+    pub fn pause(&mut self) {
+        self.order("pause", "paused");
+    }
+
+    /// It goes on.
+    pub fn resume(&mut self) {
+        self.order("resume", "resumed");
     }
 
     /// Its address, as in `DOCKER_HOST`.
@@ -170,12 +195,13 @@ impl Drop for PrivateEngine {
 
 /// Starts what everything else starts in; in a process group of its own, so that whoever kills that
 /// of the test does not keep it from clearing up.
-fn first_process(folder: &Path, name: &str, size: Option<&str>) -> Child {
+fn first_process(folder: &Path, name: &str, size: Option<&str>, restart: Restart) -> Child {
     Command::new("unshare")
         .args(["--mount", "--net", "--pid", "--fork", "--mount-proc", "--kill-child"])
         .args(["bash", "-c", FIRST_PROCESS, "private-engine"])
         .arg(folder)
         .arg(name)
+        .arg(if restart == Restart::KeepsContainers { "--live-restore" } else { "" })
         .args(size)
         .process_group(0)
         .stdin(Stdio::piped())

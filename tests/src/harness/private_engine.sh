@@ -3,12 +3,12 @@
 # it is told on stdin, one line each, and answers each with a line. When stdin
 # ends, because the test has ended or was killed, it takes away all there is.
 #
-# Arguments: the engine's folder, its control group, and the size of its disk if
-# that is to be one of its own.
+# Arguments: the engine's folder, its control group, `--live-restore` or nothing,
+# and the size of its disk if that is to be one of its own.
 set -u
 # It ends by killing everybody whom it can see.
 [ "$$" = 1 ] || exit
-folder=$1 group=$2 size=${3:-}
+folder=$1 group=$2 live=$3 size=${4:-}
 engine=''
 
 # Without the machine's own /run there is no containerd to be found but ours, and
@@ -27,8 +27,14 @@ join() {
 
 # What a killed daemon left would keep the next one from starting.
 start() {
-    rm -rf /run/docker.pid /run/docker/containerd "$folder/docker.sock"
-    dockerd --host "unix://$folder/docker.sock" --data-root "$folder/data" \
+    rm -rf /run/docker.pid "$folder/docker.sock"
+    # What runs on is found again by what its containerd wrote down.
+    if [ -n "$live" ]; then
+        rm -f /run/docker/containerd/containerd.pid /run/docker/containerd/*.sock*
+    else
+        rm -rf /run/docker/containerd
+    fi
+    dockerd ${live:+"$live"} --host "unix://$folder/docker.sock" --data-root "$folder/data" \
         --cgroup-parent "/$group" --exec-opt native.cgroupdriver=cgroupfs \
         --bip 10.213.0.1/24 --default-address-pool base=10.213.128.0/17,size=24 \
         >>"$folder/engine.log" 2>&1 &
@@ -73,6 +79,8 @@ while read -r order first second; do
             stop
             echo killed
             ;;
+        pause) kill -STOP "$engine" && echo paused ;;
+        resume) kill -CONT "$engine" && echo resumed ;;
     esac
 done
 remove_all

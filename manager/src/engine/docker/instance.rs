@@ -16,6 +16,7 @@ use super::companion::{companion_of, network_mode};
 use super::connection::{DockerEngine, SLOW, refused, status, unless};
 use super::volumes::mounts;
 use crate::engine::{EngineError, InstanceName, InstancePlan, Quotas};
+use crate::failpoint::{Failpoint, pass};
 
 /// What PID 1 needs: to become the agent's user, and to signal it afterwards.
 const CAPABILITIES: [&str; 3] = ["SETUID", "SETGID", "KILL"];
@@ -133,6 +134,7 @@ impl DockerEngine {
     pub(super) async fn remove_container(&self, name: &InstanceName) -> Result<(), EngineError> {
         self.remove_one(name).await?;
         self.remove_one(&companion_of(name)).await?;
+        pass(Failpoint::ContainerRemoved);
         self.remove_volumes(name).await
     }
 
