@@ -3,9 +3,11 @@
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, Receiver, Sender, UnboundedSender};
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use worker_protocol::{Problem, WorkerId};
@@ -20,6 +22,9 @@ use crate::{inbox, outbox, sources};
 /// inbox waits when it is full.
 const QUEUE: usize = 1024;
 
+/// What the host has left is looked at before the first command, if it can be seen so soon.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
+
 /// Serves until `stop`. Workers go on afterwards.
 ///
 /// # Errors
@@ -32,7 +37,9 @@ pub async fn serve(hands: Hands, stop: CancellationToken) -> Result<(), StoreErr
     let tasks = TaskTracker::new();
     let begun = begin(&hands, &stop).await?;
     let _ = events.send(begun).await;
-    let _ = events.send(sources::host_room(&hands).await).await;
+    if let Ok(seen) = timeout(FIRST_LOOK, sources::host_room(&hands)).await {
+        let _ = events.send(seen).await;
+    }
     let consumer = hands.settings.consumer.clone();
     tasks.spawn(inbox::run(hands.store.clone(), consumer, events.clone(), stop.clone()));
     sources::listen(&tasks, &hands, &events, &stop);
