@@ -34,6 +34,8 @@ const QUEUE: usize = 1024;
 
 /// After a lease that was of no use.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// What the host has left is looked at before the first command, if it can be seen so soon.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
 
 /// Serves until `stop`, whenever this manager has the lease. Workers go on afterwards.
 ///
@@ -62,7 +64,9 @@ async fn lead(hands: Hands, hold: &Hold) -> Result<(), StoreError> {
     let (writes, outbox_queue) = mpsc::unbounded_channel();
     let (handled, seen) = watch::channel(0);
     let _ = events.send(begin(&hands).await?).await;
-    let _ = events.send(sources::host_room(&hands).await).await;
+    if let Ok(seen) = timeout(FIRST_LOOK, sources::host_room(&hands)).await {
+        let _ = events.send(seen).await;
+    }
     let inbox =
         Inbox::new(hands.store.clone(), hold.name(), hands.settings.tries, events.clone(), seen);
     let mut crew = JoinSet::new();

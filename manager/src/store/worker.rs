@@ -275,6 +275,9 @@ fn summarise(entries: &[BTreeMap<String, String>]) -> Tail {
     let newest_at = entries.first().and_then(|entry| entry.get("timestamp")?.parse().ok());
     let exit = outputs.first().filter(|output| output.kind == OutputKind::Exit);
     let exit = exit.zip(newest_at).map(|(exit, at)| Exit::read(exit, at));
+    // What came before the exit of an earlier run is not of this one.
+    let ends_before = outputs.iter().skip(1).position(|output| output.kind == OutputKind::Exit);
+    let outputs = &outputs[..ends_before.map_or(outputs.len(), |before| before + 1)];
     let final_text = outputs
         .iter()
         .find(|output| output.kind == OutputKind::TurnCompleted && !output.content.is_empty())
@@ -328,6 +331,18 @@ mod tests {
             entry(OutputKind::TurnCompleted, "", 1),
         ]);
         assert_eq!(tail, Tail { exit: None, seq: 3, result: Some("a\nb".to_owned()) });
+    }
+
+    #[test]
+    fn what_an_earlier_run_said_is_not_the_result_of_this_one() {
+        let tail = summarise(&[
+            entry(OutputKind::Exit, "exit 0", 4),
+            entry(OutputKind::Stdout, "b", 3),
+            entry(OutputKind::Exit, "exit 3", 2),
+            entry(OutputKind::Stdout, "a", 1),
+        ]);
+        assert_eq!(tail.result, Some("b".to_owned()));
+        assert_eq!(summarise(&[]), Tail::default());
     }
 
     #[test]

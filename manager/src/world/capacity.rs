@@ -204,8 +204,8 @@ impl World {
         let room = self.room_for_another();
         (room.places == 0 || room.starts == 0).then(|| {
             let why = self.obstacle(Permit::None).unwrap_or_default();
-            let queue = format!("{waiting} of {most} places in the queue (`capacity.queue`)");
-            let message = format!("{why}, and so are {queue}: send it later, as another request");
+            let queue = format!("{waiting} of {most} who may wait do (`capacity.queue`)");
+            let message = format!("{why}; {queue}: send it later, as another request");
             Problem::new(ErrorKind::Exhausted, message)
         })
     }

@@ -3,9 +3,9 @@
 //! ```text
 //!            resolve          build            launch       ends by itself, or stop
 //!   Wanted ──────────► Building ─────► Imaged ───────► Running ─────────────────► Ended
-//!      │    image known    │              │              ▲ │                       │  ▲
-//!      └─── image there ───┼──────────────┘ a step fails │ │             wish: Run │  │ the start
-//!                          └───────┬──────► Broken       │ │                       ▼  │ fails
+//!      │    image known    │              │              ▲ │ │                     │  ▲
+//!      └─── image there ───┼──────────────┘ a step fails │ │ └── fails, restart ─┐ │  │ the start
+//!                          └───────┬──────► Broken       │ │           wish: Run ▼ ▼  │ fails
 //!                                  │          │          └─┼───────────────────── Kept ┘
 //!                                  │          │    start   │                       │
 //!                                  ▼          ▼ remove     ▼ wish: Gone, remove    ▼
@@ -15,8 +15,9 @@
 //! While it is Running, it may stand still or be out of sight: [`Course`].
 //!
 //! The wish is what a client wants, the stage is what is so. [`Worker::next`] compares the two and
-//! names the one step to take; nothing else starts a step. Of a worker that has ended, nobody wants
-//! that it runs, until somebody says so.
+//! names the one step to take; nothing else starts a step, and it starts when there is room
+//! ([`Permit`]). Of a worker that has ended, nobody wants that it runs, until somebody says so; one that
+//! failed is started again where its `create` wanted that ([`Restarts`]).
 
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -326,6 +327,7 @@ impl Worker {
     pub fn reason(&self) -> &str {
         match &self.stage {
             Stage::Broken(end) | Stage::Ended(end) | Stage::Removed(end) => &end.reason,
+            _ if matches!(self.wish, Wish::Gone(_)) => "stopping",
             _ if self.queued.is_some() => "queued",
             Stage::Running { .. } if self.course == Course::OutOfSight => "host lost",
             _ if self.wish != Wish::Run => "stopping",
