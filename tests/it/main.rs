@@ -35,4 +35,5 @@ mod recovery;
 mod secrets;
 mod sessions;
 mod spool;
+mod standby;
 mod stream_json;
