@@ -60,9 +60,8 @@ async fn lead(hands: Hands, hold: &Hold) -> Result<(), StoreError> {
     let mut crew = JoinSet::new();
     crew.spawn(outbox::run(hands.store.clone(), hold.clone(), outbox_queue));
     crew.spawn(inbox.run(over.clone()));
-    let listeners = TaskTracker::new();
-    sources::listen(&listeners, &hands, &events, over);
-    listeners.close();
+    // They only look, and end by themselves: nobody waits for an engine that does not answer.
+    sources::listen(&TaskTracker::new(), &hands, &events, over);
     tracing::info!(
         manager = hold.name(),
         namespace = hands.settings.keys.namespace(),
@@ -81,7 +80,6 @@ async fn lead(hands: Hands, hold: &Hold) -> Result<(), StoreError> {
             std::panic::resume_unwind(panic);
         }
     }
-    listeners.wait().await;
     Ok(())
 }
 

@@ -10,6 +10,7 @@ mod build;
 mod build_faults;
 mod claude;
 mod codex;
+mod dead;
 mod docker_module;
 mod factory;
 mod gemini;
