@@ -6,8 +6,8 @@ use worker_protocol::{Keys, Output, Reply, WorkerId};
 
 use crate::store::{Follower, Retention, Store, StoreError};
 
-/// A manager that lives answers in milliseconds.
-const PING: Duration = Duration::from_secs(5);
+/// A manager that leads answers in milliseconds; one that has to take over needs some seconds.
+const PING: Duration = Duration::from_secs(10);
 /// Characters of a build's line that are shown: steps may be pages long.
 const LINE: usize = 100;
 

@@ -101,11 +101,12 @@ impl Inbox {
         let mut trimmed_at = Instant::now();
         // Whoever stops waiting for an entry leaves it to the next manager, which looks for such.
         while let Some(entries) = stop.run_until_cancelled(reader.next()).await {
-            self.pass_on(entries?, stop).await?;
+            let new = entries?;
+            self.hand_over(&new, &vec![0; new.len()]).await?;
             if claimed_at.elapsed() > CLAIM_EVERY {
                 claimed_at = Instant::now();
                 let entries = reader.claim_from_others().await?;
-                self.pass_on(entries, stop).await?;
+                self.take_up(entries, stop).await?;
             }
             if trimmed_at.elapsed() > TRIM_EVERY {
                 trimmed_at = Instant::now();
@@ -124,15 +125,15 @@ impl Inbox {
         let mut cursor = Some(CommandReader::BEGINNING.to_owned());
         while let Some(from) = cursor.take().filter(|_| !stop.is_cancelled()) {
             let (entries, next) = reader.claim_all(&from).await?;
-            self.pass_on(entries, stop).await?;
+            self.take_up(entries, stop).await?;
             cursor = next;
         }
         Ok(())
     }
 
-    /// Where one is among them that was begun with before, one after the other: those that come
-    /// after an entry that ends the manager have no part in it.
-    async fn pass_on(
+    /// Those that may have been begun with before. Where one is among them that was, one after the
+    /// other: what comes after an entry that ends the manager has no part in it.
+    async fn take_up(
         &mut self,
         entries: Vec<Delivered>,
         stop: &CancellationToken,
@@ -151,6 +152,9 @@ impl Inbox {
     }
 
     async fn hand_over(&mut self, entries: &[Delivered], tries: &[u64]) -> Result<(), StoreError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
         let ids: Vec<_> = entries.iter().map(|entry| entry.id.as_str()).collect();
         self.begun.extend(ids.iter().map(|id| (*id).to_owned()));
         self.store.count_tries(&ids).await?;

@@ -72,16 +72,12 @@ async fn lead(hands: Hands, hold: &Hold) -> Result<(), StoreError> {
     let mut crew = JoinSet::new();
     crew.spawn(outbox::run(hands.store.clone(), hold.clone(), outbox_queue));
     crew.spawn(inbox.run(over.clone()));
+    // They only look, and end by themselves: nobody waits for an engine that does not answer.
     let listeners = TaskTracker::new();
     let look_now = sources::listen(&listeners, &hands, &events, over);
     let (minds, mind_orders) = mpsc::unbounded_channel();
-    listeners.spawn(sleepers::listen(
-        hands.store.clone(),
-        mind_orders,
-        events.clone(),
-        over.clone(),
-    ));
-    listeners.close();
+    let (store, tell, until) = (hands.store.clone(), events.clone(), over.clone());
+    listeners.spawn(sleepers::listen(store, mind_orders, tell, until));
     tracing::info!(
         manager = hold.name(),
         namespace = hands.settings.keys.namespace(),
@@ -101,7 +97,6 @@ async fn lead(hands: Hands, hold: &Hold) -> Result<(), StoreError> {
             std::panic::resume_unwind(panic);
         }
     }
-    listeners.wait().await;
     Ok(())
 }
 

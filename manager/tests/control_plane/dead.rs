@@ -13,10 +13,6 @@ async fn only_dead(stage: &Stage) -> DeadEntry {
     dead.remove(0)
 }
 
-async fn nothing_is_pending(stage: &Stage) -> bool {
-    stage.redis(&["XPENDING", "t:commands", "worker-manager"]).await.starts_with('0')
-}
-
 #[tokio::test]
 async fn a_command_whose_data_is_of_the_wrong_kind_is_put_aside_and_can_be_tried_again() {
     let stage = Stage::open().await;
@@ -27,7 +23,7 @@ async fn a_command_whose_data_is_of_the_wrong_kind_is_put_aside_and_can_be_tried
     let reply = stage.ask(&create).await;
     assert_eq!((&reply["ok"], &reply["error"]), (&json!(false), &json!("internal")), "{reply}");
     assert!(reply["message"].as_str().unwrap().contains("t:request:"), "{reply}");
-    assert!(nothing_is_pending(&stage).await);
+    assert!(stage.nothing_is_pending().await);
     assert_eq!(stage.replies_to("r1").await, 1);
     let dead = only_dead(&stage).await;
     assert_eq!((dead.text("command"), dead.text("error")), ("create", "internal"));

@@ -83,10 +83,14 @@ impl Stage {
         self.manager_with(|raw| raw.consumer = Some(name.to_owned()))
     }
 
+    /// Where Redis is.
+    pub(crate) fn url(&self) -> String {
+        format!("redis+unix://{}/redis.sock", self.folder.path().display())
+    }
+
     /// Redis, as a client has it.
     pub(crate) fn store(&self) -> Store {
-        let url = format!("redis+unix://{}/redis.sock", self.folder.path().display());
-        Store::open(&url, Keys::new("t").unwrap(), Retention::default()).unwrap()
+        Store::open(&self.url(), Keys::new("t").unwrap(), Retention::default()).unwrap()
     }
 
     /// One that is configured otherwise.
@@ -94,7 +98,7 @@ impl Stage {
         let wrapper = self.folder.path().join("worker-wrapper");
         std::fs::write(&wrapper, "a wrapper").unwrap();
         let mut raw = RawConfig {
-            redis_url: Some(format!("redis+unix://{}/redis.sock", self.folder.path().display())),
+            redis_url: Some(self.url()),
             worker_redis_url: Some("redis://redis.invalid:6379/0".to_owned()),
             namespace: Some("t".to_owned()),
             wrapper: Some(wrapper),
@@ -167,6 +171,22 @@ impl Stage {
     pub(crate) async fn replies_to(&self, request: &str) -> usize {
         let all = self.redis(&["XRANGE", "t:responses", "-", "+"]).await;
         all.split(' ').filter(|word| word.starts_with(request)).count()
+    }
+
+    /// Writes pings until another reader than the manager gets one first, and leaves it pending.
+    pub(crate) async fn swallow(&self, request: &str) {
+        let group = ["XREADGROUP", "GROUP", "worker-manager", "gone", "STREAMS", "t:commands", ">"];
+        until("another reader is first", async || {
+            self.redis(&["XADD", "t:commands", "*", "command", "ping", "request_id", request])
+                .await;
+            !self.redis(&group).await.is_empty()
+        })
+        .await;
+    }
+
+    /// Whether every command is acknowledged.
+    pub(crate) async fn nothing_is_pending(&self) -> bool {
+        self.redis(&["XPENDING", "t:commands", "worker-manager"]).await.starts_with("0 ")
     }
 
     /// How many Redis users there are for workers.

@@ -187,6 +187,15 @@ impl Installation {
         )
     }
 
+    /// Starts one more manager, with some variables of its own, and waits for nothing.
+    pub fn another_manager(&self, name: &str, own: &[(&str, &str)]) -> Program {
+        let mut variables = self.variables.clone();
+        variables.push(("WORKER_CONSUMER".to_owned(), name.to_owned()));
+        variables.extend(own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let log = self.folder.path().join(name);
+        Program::start(&self.environment, &["serve"], &variables, &log)
+    }
+
     /// What all managers of this installation said.
     pub fn log(&self) -> String {
         self.manager().said()
