@@ -19,6 +19,7 @@ pub mod engine;
 pub mod image;
 pub mod inbox;
 pub mod label;
+pub mod orphan;
 pub mod outbox;
 pub mod run;
 pub mod serve;

@@ -64,13 +64,8 @@ async fn begin(hands: &Hands, stop: &CancellationToken) -> Result<Event, StoreEr
             Vec::new()
         }
     };
-    let left = hands.engine.leftovers(&hands.own()).await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "starting without a look for leftovers");
-        Vec::new()
-    });
-    let left = left.iter().filter_map(|name| hands.worker_of(name)).collect();
     tracing::debug!(records = records.len(), found = found.len(), stopping = stop.is_cancelled());
-    Ok(Event::Begun { records, found, left })
+    Ok(Event::Begun { records, found })
 }
 
 /// What tells other tasks to do something sooner, or for other workers.
@@ -145,11 +140,10 @@ impl Loop {
                     build.abort();
                 }
             }
-            Effect::TakeInventory(cause) => {
-                self.report(
-                    async move { Event::Inventoried(act::take_inventory(&hands, &cause).await) },
-                )
-            }
+            Effect::TakeInventory(cause) => self.report(async move {
+                let survey = sources::survey_for(&hands, &cause).await;
+                Event::Inventoried(act::take_inventory(&hands, &cause).await, survey)
+            }),
             Effect::RemoveImage(tag, hash) => self.report(async move {
                 Event::ImageRemoved(hash, act::remove_image(&hands, &tag).await)
             }),
@@ -166,7 +160,7 @@ impl Loop {
                 tokio::spawn(async move { warn_of(id, act::admit(&hands, id).await) });
             }
             Effect::Clear(id) => {
-                tokio::spawn(async move { warn_of(id, act::clear(&hands, id).await) });
+                self.report(async move { Event::Cleared(id, act::clear(&hands, id).await) });
             }
             Effect::Mind(id, after) => {
                 let _ = self.nudges.minds.send(Mind::From(id, after));

@@ -13,7 +13,7 @@ pub use scripted::{ScriptedEngine, Verb};
 pub use types::{
     BuildError, BuildOrder, BuildStep, CacheMounts, CompanionPlan, Confinement, Disk, End,
     EngineError, EngineEvent, Found, HeldImage, HostFacts, ImageFacts, InstanceName, InstancePlan,
-    InstanceState, Layer, Pruning, Quotas,
+    InstanceState, Layer, Leftover, Pruning, Quotas,
 };
 
 use async_trait::async_trait;
@@ -107,14 +107,10 @@ pub trait Engine: Send + Sync + 'static {
     /// Every instance that carries all of these labels, running or not.
     async fn list(&self, labels: &[(String, String)]) -> Result<Vec<Found>, EngineError>;
 
-    /// Names of instances that carried all of these labels and are gone, and of which something is
-    /// left.
-    async fn leftovers(
-        &self,
-        labels: &[(String, String)],
-    ) -> Result<Vec<InstanceName>, EngineError>;
+    /// What is left of instances that carried all of these labels and are gone.
+    async fn leftovers(&self, labels: &[(String, String)]) -> Result<Vec<Leftover>, EngineError>;
 
-    /// Removes what is left of an instance that is gone.
+    /// Removes all that is left of an instance that is gone.
     async fn clear(&self, name: &InstanceName) -> Result<(), EngineError>;
 
     /// What happens to instances that carry these labels, from `since` on as far as the engine

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::{
     BuildError, BuildOrder, BuildStep, CacheMounts, Disk, End, Engine, EngineError, EngineEvent,
     Found, HeldImage, HostFacts, ImageFacts, InstanceName, InstancePlan, InstanceState, Layer,
-    Pruning,
+    Leftover, Pruning,
 };
 
 /// The verbs that can be made to fail or to wait.
@@ -110,6 +110,13 @@ impl ScriptedEngine {
             state.left.insert(name.clone(), found.labels);
         }
         state.image_of.remove(name);
+    }
+
+    /// Somebody writes another label on an instance.
+    pub fn relabel(&self, name: &InstanceName, label: &str, value: &str) {
+        if let Some(found) = self.state().instances.get_mut(name) {
+            found.labels.insert(label.to_owned(), value.to_owned());
+        }
     }
 
     /// Instances that are gone, and of which something is left.
@@ -372,13 +379,15 @@ impl Engine for ScriptedEngine {
         Ok(self.state().instances.values().filter(|found| has(found)).cloned().collect())
     }
 
-    async fn leftovers(
-        &self,
-        labels: &[(String, String)],
-    ) -> Result<Vec<InstanceName>, EngineError> {
+    async fn leftovers(&self, labels: &[(String, String)]) -> Result<Vec<Leftover>, EngineError> {
         let state = self.state();
-        let of = |has: &BTreeMap<_, _>| labels.iter().all(|(k, v)| has.get(k) == Some(v));
-        Ok(state.left.iter().filter(|(_, has)| of(has)).map(|(name, _)| name.clone()).collect())
+        let has = |own: &BTreeMap<_, _>| labels.iter().all(|(k, v)| own.get(k) == Some(v));
+        let left = state.left.iter().filter(|(_, own)| has(own));
+        let leftover = |(name, _): (&InstanceName, _)| Leftover {
+            of: name.clone(),
+            what: format!("volume {name}-home"),
+        };
+        Ok(left.map(leftover).collect())
     }
 
     async fn clear(&self, name: &InstanceName) -> Result<(), EngineError> {

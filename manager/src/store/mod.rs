@@ -2,8 +2,9 @@
 //!
 //! [`connect`] gives connections; [`read`] takes commands; [`mod@write`] gives replies, records and
 //! events; [`worker`] opens and closes a worker's own keys, and [`intake`] sees how far it is with its
-//! input; `image` remembers images; [`follow`] is for clients.
+//! input; `belongings` finds what nobody may know; `image` remembers images; [`follow`] is for clients.
 
+mod belongings;
 mod connect;
 mod follow;
 mod image;

@@ -5,12 +5,14 @@
 
 pub mod build;
 pub mod course;
+pub mod orphans;
 pub mod request;
 pub mod sweep;
 pub mod worker;
 
 pub use build::{Begin, Build, BuildId, Builds, Prebuild};
 pub use course::Course;
+pub use orphans::Orphans;
 pub use request::{Known, Requests};
 pub use sweep::{Cause, Fate, Sweep, Sweeps};
 pub use worker::{
@@ -36,6 +38,8 @@ pub struct World {
     /// Workers that were removed lately, and when: the engine's answer to an older question may
     /// still name them.
     pub gone: BTreeMap<WorkerId, Timestamp>,
+    /// What is left of workers that nobody knows.
+    pub orphans: Orphans,
     /// When the host last told what it has.
     pub host_seen_at: Option<Timestamp>,
     /// Requests that were seen and are not answered, or were answered lately.

@@ -5,6 +5,7 @@
 
 mod images;
 mod limits;
+mod orphans;
 mod pause;
 mod rest;
 mod stage;

@@ -123,19 +123,6 @@ async fn a_worker_whose_instance_somebody_took_can_still_be_deleted_by_the_next_
 }
 
 #[tokio::test]
-async fn what_is_left_of_a_worker_that_nobody_knows_is_cleared() {
-    let mut stage = Stage::open().await;
-    let first = stage.manager();
-    running(&stage, &[]).await;
-    first.stop().await;
-    stage.engine.lose_instance(&stage.engine.instances()[0].name);
-    stage.replace_redis().await;
-    let second = stage.manager();
-    until("it is cleared", async || stage.engine.left().is_empty()).await;
-    second.stop().await;
-}
-
-#[tokio::test]
 async fn workers_are_listed_by_status_and_label() {
     let stage = Stage::open().await;
     let manager = stage.manager();

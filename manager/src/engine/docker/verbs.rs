@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::DockerEngine;
 use crate::engine::{
     BuildError, BuildOrder, BuildStep, Disk, Engine, EngineError, EngineEvent, Found, HeldImage,
-    HostFacts, ImageFacts, InstanceName, InstancePlan, Pruning,
+    HostFacts, ImageFacts, InstanceName, InstancePlan, Leftover, Pruning,
 };
 
 #[async_trait]
@@ -108,15 +108,12 @@ impl Engine for DockerEngine {
         self.list_containers(labels).await
     }
 
-    async fn leftovers(
-        &self,
-        labels: &[(String, String)],
-    ) -> Result<Vec<InstanceName>, EngineError> {
-        self.instances_that_left_volumes(labels).await
+    async fn leftovers(&self, labels: &[(String, String)]) -> Result<Vec<Leftover>, EngineError> {
+        self.left_by_instances(labels).await
     }
 
     async fn clear(&self, name: &InstanceName) -> Result<(), EngineError> {
-        self.remove_volumes(name).await
+        self.remove_belongings(name).await
     }
 
     fn watch(
