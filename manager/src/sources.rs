@@ -180,10 +180,19 @@ async fn tick(events: Sender<Event>, stop: CancellationToken) {
 async fn look_for_orphans(hands: Hands, events: Sender<Event>, stop: CancellationToken) {
     let every = (hands.settings.orphan_grace / 4).clamp(SURVEY_AT_MOST, SURVEY_AT_LEAST);
     let mut beat = tokio::time::interval(every);
+    let mut complained = false;
     while stop.run_until_cancelled(beat.tick()).await.is_some() {
-        // Who does not answer is complained of elsewhere.
-        if let Ok(survey) = act::survey(&hands).await {
-            let _ = events.send(Event::Surveyed(survey)).await;
+        match act::survey(&hands).await {
+            Ok(survey) => {
+                complained = false;
+                let _ = events.send(Event::Surveyed(survey)).await;
+            }
+            Err(problem) => {
+                if !complained {
+                    tracing::warn!(%problem, "cannot look for what is left of unknown workers");
+                }
+                complained = true;
+            }
         }
     }
 }

@@ -97,6 +97,10 @@ pub trait Engine: Send + Sync + 'static {
     /// paused goes on, so that it can end in order.
     async fn stop(&self, name: &InstanceName, grace: Duration) -> Result<(), EngineError>;
 
+    /// The last lines that an instance's first process has printed, 2 KiB at most; none, when there
+    /// are none or the instance is gone.
+    async fn last_words(&self, name: &InstanceName) -> Result<Option<String>, EngineError>;
+
     /// Removes an instance with everything that belongs to it alone, running or not. One that is
     /// gone is fine.
     async fn remove(&self, name: &InstanceName) -> Result<(), EngineError>;

@@ -71,6 +71,7 @@ struct State {
     inputs: BTreeMap<InstanceName, Vec<u8>>,
     starts: BTreeMap<InstanceName, usize>,
     left: BTreeMap<InstanceName, BTreeMap<String, String>>,
+    last_words: BTreeMap<InstanceName, String>,
 }
 
 impl ScriptedEngine {
@@ -110,6 +111,11 @@ impl ScriptedEngine {
             state.left.insert(name.clone(), found.labels);
         }
         state.image_of.remove(name);
+    }
+
+    /// An instance's first process prints this.
+    pub fn print(&self, name: &InstanceName, text: &str) {
+        self.state().last_words.insert(name.clone(), text.to_owned());
     }
 
     /// Somebody writes another label on an instance.
@@ -358,6 +364,10 @@ impl Engine for ScriptedEngine {
             self.end(name, 0);
         }
         Ok(())
+    }
+
+    async fn last_words(&self, name: &InstanceName) -> Result<Option<String>, EngineError> {
+        Ok(self.state().last_words.get(name).cloned())
     }
 
     async fn remove(&self, name: &InstanceName) -> Result<(), EngineError> {

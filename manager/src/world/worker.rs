@@ -194,6 +194,8 @@ pub struct Evidence {
     pub pulse: Option<Pulse>,
     /// The final text, for `wait done`.
     pub result: Option<String>,
+    /// The last that it said, for whoever wants to know why it ended.
+    pub last_output: Option<String>,
 }
 
 /// The kinds of steps.
@@ -377,7 +379,9 @@ impl Worker {
         }
         if self.end().is_none() && !self.is_being_made() {
             // It may have ended before, and been started again.
-            for name in ["finished_at", "exit_code", "oom_killed", "error", "message"] {
+            let of_the_end =
+                ["finished_at", "exit_code", "oom_killed", "last_output", "error", "message"];
+            for name in of_the_end {
                 set(name, Value::Null);
             }
         }
@@ -421,6 +425,9 @@ impl Ended {
         if let Some(code) = evidence.exit_code {
             set("exit_code", json!(code));
             set("oom_killed", json!(evidence.oom_killed));
+        }
+        if let Some(text) = &evidence.last_output {
+            set("last_output", json!(text));
         }
         if let Some(pulse) = &evidence.pulse {
             set("turns", json!(pulse.turns));

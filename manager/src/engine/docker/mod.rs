@@ -10,7 +10,7 @@
 //!   left ([`leftovers`] says what may go, [`plain_http`] asks for what bollard cannot read);
 //! - [`instance`] takes a container through its life with its [`companion`], for whose [`readiness`] it
 //!   waits, and [`volumes`], and [`found`] reads how one stands;
-//! - [`network`], [`pause`] and [`watch`] do what their names say.
+//! - [`network`], [`pause`], [`last_words`] and [`watch`] do what their names say.
 
 mod apart;
 mod archive;
@@ -26,6 +26,7 @@ mod identity;
 mod image;
 mod images;
 mod instance;
+mod last_words;
 mod layers;
 mod leftovers;
 mod network;

@@ -96,6 +96,10 @@ impl Engine for DockerEngine {
         self.stop_container(name, grace).await
     }
 
+    async fn last_words(&self, name: &InstanceName) -> Result<Option<String>, EngineError> {
+        self.read_last_words(name).await
+    }
+
     async fn remove(&self, name: &InstanceName) -> Result<(), EngineError> {
         self.remove_container(name).await
     }
