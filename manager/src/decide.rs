@@ -110,6 +110,11 @@ fn decide_create(
         let same = worker.request_id == question.request_id;
         return if same { Decision::Enact(Enactment::Join(id)) } else { taken() };
     }
+    if world.orphans.clearing.contains(&id) {
+        return Decision::Refuse(Problem::refused(format!(
+            "what is left of an earlier worker {id} is just being removed: send this again"
+        )));
+    }
     match question.record {
         Some(record) if record.request_id != question.request_id => taken(),
         Some(record) if record.status.is_end() => Decision::AlreadySo(told(id, record.status)),

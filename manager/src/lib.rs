@@ -25,6 +25,7 @@ pub mod image;
 mod inbox;
 pub mod label;
 mod lease;
+pub mod orphan;
 mod outbox;
 pub mod run;
 pub mod serve;

@@ -122,13 +122,8 @@ async fn begin(hands: &Hands) -> Result<Event, StoreError> {
             Vec::new()
         }
     };
-    let left = hands.engine.leftovers(&hands.own()).await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "starting without a look for leftovers");
-        Vec::new()
-    });
-    let left = left.iter().filter_map(|name| hands.worker_of(name)).collect();
     tracing::debug!(records = records.len(), found = found.len(), "begins");
-    Ok(Event::Begun { records, found, left })
+    Ok(Event::Begun { records, found })
 }
 
 /// What tells other tasks to do something sooner, or for other workers.
@@ -234,12 +229,11 @@ impl Loop {
                     build.abort();
                 }
             }
-            Effect::TakeInventory(cause) => {
-                self.report(async move {
-                    let inventory = caught(act::take_inventory(&hands, &cause)).await;
-                    Event::Inventoried(inventory.flatten())
-                });
-            }
+            Effect::TakeInventory(cause) => self.report(async move {
+                let survey = sources::survey_for(&hands, &cause).await;
+                let inventory = caught(act::take_inventory(&hands, &cause)).await;
+                Event::Inventoried(inventory.flatten(), survey)
+            }),
             Effect::RemoveImage(tag, hash) => self.report(async move {
                 let removed = caught(act::remove_image(&hands, &tag)).await;
                 Event::ImageRemoved(hash, removed.flatten())
@@ -263,7 +257,10 @@ impl Loop {
                 Event::Due(id)
             }),
             Effect::Clear(id) => {
-                self.aside(id, async move { act::clear(&hands, id).await });
+                self.report(async move {
+                    let cleared = caught(act::clear(&hands, id)).await;
+                    Event::Cleared(id, cleared.flatten())
+                });
             }
             Effect::Mind(id, after) => {
                 let _ = self.nudges.minds.send(Mind::From(id, after));

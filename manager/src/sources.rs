@@ -17,6 +17,7 @@ use crate::driver::Event;
 use crate::engine::{EngineError, EngineEvent, Found, InstanceState};
 use crate::image::collect::percent_free;
 use crate::label;
+use crate::orphan::Survey;
 use crate::telemetry::outage::Outage;
 use crate::world::{Cause, HostRoom};
 
@@ -29,6 +30,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The engine's clock may be another's: what was heard before is harmless to hear again.
 const OVERLAP: SignedDuration = SignedDuration::from_secs(2);
+/// How often it is looked for what nobody knows, at most and at least.
+const SURVEY_AT_MOST: Duration = Duration::from_millis(250);
+const SURVEY_AT_LEAST: Duration = Duration::from_secs(60);
 /// How often the disk is looked at. A build that fills it takes longer.
 const DISK_EVERY: Duration = Duration::from_secs(30);
 /// How often it is looked whether the host has room for another start. A start takes about as long.
@@ -62,6 +66,8 @@ pub(crate) fn listen(
     sources.spawn(keep_the_schedule(hands, events, until));
     let (hands, events, until) = each();
     sources.spawn(build_in_advance(hands, events, until));
+    let (hands, events, until) = each();
+    sources.spawn(look_for_orphans(hands, events, until));
     look_now
 }
 
@@ -203,6 +209,34 @@ pub(crate) async fn host_room(hands: &Hands) -> Event {
         room.memory = hands.engine.memory().await.ok().flatten();
     }
     Event::HostSeen(room)
+}
+
+/// What belongs to workers, so that what nobody knows is noticed: several times within its grace.
+async fn look_for_orphans(hands: Hands, events: Sender<Event>, stop: CancellationToken) {
+    let every = (hands.settings.orphan_grace / 4).clamp(SURVEY_AT_MOST, SURVEY_AT_LEAST);
+    let mut beat = tokio::time::interval(every);
+    let mut outage = Outage::default();
+    while stop.run_until_cancelled(beat.tick()).await.is_some() {
+        match act::survey(&hands).await {
+            Ok(survey) => {
+                outage.worked(Instant::now());
+                let _ = events.send(Event::Surveyed(survey)).await;
+            }
+            Err(problem) => {
+                if outage.failed(Instant::now()).is_some() {
+                    tracing::warn!(%problem, "cannot look for what is left of unknown workers");
+                }
+            }
+        }
+    }
+}
+
+/// Whoever asks for a collection is told of orphans too, as they are by then.
+pub(crate) async fn survey_for(hands: &Hands, cause: &Cause) -> Option<Survey> {
+    match cause {
+        Cause::Asked(_) => act::survey(hands).await.ok(),
+        Cause::Schedule | Cause::Disk => None,
+    }
 }
 
 /// A disk that is nearly full is a reason to collect images.

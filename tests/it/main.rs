@@ -28,6 +28,7 @@ mod mend;
 mod modules;
 mod offline;
 mod opencode;
+mod orphans;
 mod outage;
 mod pause;
 mod permissions;

@@ -2,12 +2,15 @@
 
 use worker_tests::harness::{Installation, Options, Worker, assert_numbered};
 
+/// An interrupt would end it, as a program of lines.
+const DEAF_CAT: &str = r#"["/bin/sh", "-c", "trap '' INT; exec cat"]"#;
+
 fn installation() -> Installation {
     Installation::start_with(Options::default().set("WORKER_WHEN_IDLE", "pause"))
 }
 
 fn idler<'a>(it: &'a Installation, limits: &str) -> Worker<'a> {
-    it.worker(&[("agent_type", "CUSTOM"), ("agent_command", r#"["cat"]"#), ("limits", limits)])
+    it.worker(&[("agent_type", "CUSTOM"), ("agent_command", DEAF_CAT), ("limits", limits)])
 }
 
 fn stands_still(worker: &Worker<'_>) -> bool {

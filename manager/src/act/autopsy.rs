@@ -50,8 +50,12 @@ pub(super) async fn evidence(
     let tail = hands.store.tail(id).await?;
     // One that was started again may have ended without a word: then the last is of an earlier run.
     let told = tail.exit.filter(|exit| started_at.is_none_or(|started| exit.at > started));
+    let mut last_output = tail.last_output;
     if told.is_none() {
-        let exit = exit_in_its_place(end);
+        // What keeps a wrapper from Redis, it says where the engine keeps it.
+        let said = hands.engine.last_words(&hands.name(id)).await.ok().flatten();
+        let exit = exit_in_its_place(end, said.as_deref());
+        last_output = last_output.or(said);
         hands.store.report_exit(id, tail.seq + 1, exit, Timestamp::now()).await?;
     }
     Ok(Evidence {
@@ -61,11 +65,12 @@ pub(super) async fn evidence(
         limit: told.and_then(|exit| exit.limit),
         pulse,
         result: tail.result,
+        last_output,
     })
 }
 
-fn exit_in_its_place(end: Option<End>) -> Output {
-    let (text, data) = match end {
+fn exit_in_its_place(end: Option<End>, said: Option<&str>) -> Output {
+    let (text, mut data) = match end {
         Some(End { code, oom_killed, .. }) => {
             let why = if oom_killed && code != 0 { ": out of memory" } else { "" };
             (
@@ -77,5 +82,8 @@ fn exit_in_its_place(end: Option<End>) -> Output {
         }
         None => ("the worker is gone".to_owned(), json!({})),
     };
+    if let Some(said) = said {
+        data["stderr"] = said.lines().collect();
+    }
     Output::new(OutputKind::Exit, Source::Manager, text).with_data(data)
 }

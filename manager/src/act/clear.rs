@@ -1,10 +1,17 @@
-//! Removing what is left of an instance that is gone.
+//! Removing what is left of a worker that nobody knows.
 
-use worker_protocol::{Problem, WorkerId};
+use worker_protocol::{ErrorKind, Problem, WorkerId};
 
-use super::Hands;
+use super::{Hands, store_problem};
 
-/// Of a worker that nobody knows any more: the engine keeps what is in use.
+/// Not of one whose instance is there after all: it is taken up at the next look. Its keys in Redis
+/// expire; the outbox sees to that.
 pub async fn clear(hands: &Hands, id: WorkerId) -> Result<(), Problem> {
-    hands.engine.clear(&hands.name(id)).await.map_err(|error| Problem::from(&error))
+    let name = hands.name(id);
+    let found = hands.engine.inspect(&name).await.map_err(|error| Problem::from(&error))?;
+    if found.is_some() {
+        return Err(Problem::new(ErrorKind::Refused, "its instance is there again"));
+    }
+    hands.engine.clear(&name).await.map_err(|error| Problem::from(&error))?;
+    hands.store.close_worker(id).await.map_err(|error| store_problem(&error))
 }

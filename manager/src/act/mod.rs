@@ -14,6 +14,7 @@ mod remove;
 mod resolve;
 mod start;
 mod stop;
+mod survey;
 
 pub use admit::admit;
 pub use build::build;
@@ -21,6 +22,7 @@ pub use clear::clear;
 pub use collect::{images, prune_cache, remove_image, take_inventory};
 pub use hurry::hurry;
 pub use resolve::{in_advance, render};
+pub use survey::survey;
 
 use std::sync::Arc;
 use tokio::sync::OnceCell;

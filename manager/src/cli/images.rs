@@ -13,7 +13,7 @@ use worker_manager::client::Client;
 use worker_manager::image::collect::bytes;
 use worker_manager::image::layers::Shares;
 use worker_manager::image::{Catalogue, ImageWish};
-use worker_protocol::Problem;
+use worker_protocol::{Problem, Reply};
 
 use super::Error;
 use super::table::Table;
@@ -183,6 +183,7 @@ pub(super) async fn gc(client: &Client, dry_run: bool) -> Result<ExitCode, Error
         table.row([image, text("holds"), size("size"), size("frees"), used, text("outcome"), why]);
     }
     print!("{table}");
+    show_orphans(&reply)?;
     let number = |name: &str| reply.text(name).parse::<u64>().unwrap_or_default();
     let would = if dry_run { "would be " } else { "" };
     println!(
@@ -193,6 +194,25 @@ pub(super) async fn gc(client: &Client, dry_run: bool) -> Result<ExitCode, Error
         bytes(number("cache_bytes")),
     );
     Ok(if number("not_removed") == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What is left of workers that nobody knows, if there is any.
+fn show_orphans(reply: &Reply) -> Result<(), Error> {
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&reply.text("orphans"))?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut table = Table::new(&["ORPHAN", "LEFT", "SINCE", "OUTCOME", "REASON"]);
+    for row in &rows {
+        let text = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
+        let name = format!("{}{}", text("worker_id"), text("instance"));
+        let left = row["left"].as_array().into_iter().flatten().filter_map(|left| left.as_str());
+        let left = left.collect::<Vec<_>>().join(", ");
+        let since = text("since").chars().take(16).collect::<String>().replace('T', " ");
+        table.row([name, left, since, text("outcome"), text("reason")]);
+    }
+    print!("\n{table}\n");
+    Ok(())
 }
 
 /// What a `create` can name.

@@ -56,6 +56,8 @@ pub struct RawConfig {
     pub output_entries: Option<usize>,
     /// How long record and output of a worker that is gone are kept: `24h`.
     pub keep_records: Option<String>,
+    /// What is left of a worker that nobody knows goes after this: `10m`.
+    pub orphan_grace: Option<String>,
     /// How much output of a worker waits on disk while Redis is away: `256m`, or `off`.
     pub spool: Option<String>,
     /// How long an agent has to end after it was asked to: `10s`.
@@ -185,6 +187,7 @@ impl RawConfig {
         text(&mut self.base_image, "WORKER_BASE_IMAGE");
         text(&mut self.consumer, "WORKER_CONSUMER");
         text(&mut self.keep_records, "WORKER_KEEP_RECORDS");
+        text(&mut self.orphan_grace, "WORKER_ORPHAN_GRACE");
         text(&mut self.spool, "WORKER_SPOOL");
         text(&mut self.stop_grace, "WORKER_STOP_GRACE");
         text(&mut self.build_silence, "WORKER_BUILD_SILENCE");

@@ -40,6 +40,8 @@ impl Defaults {
     pub const OUTPUT_ENTRIES: usize = 10_000;
     /// Node, compilers and test runners need several hundred processes; a fork bomb needs all.
     pub const PIDS: u64 = 2048;
+    /// An operator who restores a Redis, or starts another manager, is done sooner.
+    pub const ORPHAN_GRACE: Duration = Duration::from_secs(600);
     /// How long an agent has to end. Claude Code writes its session and ends its children.
     pub const STOP_GRACE: Duration = Duration::from_secs(10);
 }
@@ -89,6 +91,8 @@ pub struct Settings {
     pub retention: Retention,
     /// How long an agent has to end.
     pub stop_grace: Duration,
+    /// What is left of a worker that nobody knows goes when it was seen for so long.
+    pub orphan_grace: Duration,
     /// Limits of workers that name none.
     pub limits: Limits,
     /// What becomes of a worker that has had no work for as long as it may.
@@ -158,6 +162,8 @@ impl Settings {
             retention,
             stop_grace: duration("stop_grace (WORKER_STOP_GRACE)", raw.stop_grace)?
                 .unwrap_or(Defaults::STOP_GRACE),
+            orphan_grace: duration("orphan_grace (WORKER_ORPHAN_GRACE)", raw.orphan_grace)?
+                .unwrap_or(Defaults::ORPHAN_GRACE),
             limits: limits(&raw.limits)?,
             when_idle: when_idle(raw.when_idle.as_deref())?,
             listen: raw.listen.as_deref().map(listen).transpose()?,

@@ -8,6 +8,7 @@ use worker_protocol::{Problem, rfc3339};
 use super::effects::{Effect, Effects, Write};
 use crate::image::ImageHash;
 use crate::image::collect::{Inventory, Judged, Verdict, bytes, plan};
+use crate::orphan::Survey;
 use crate::world::{Cause, Fate, Stage, Sweep, World};
 
 /// A disk that stays full, though everything was done about it, is not looked after more often.
@@ -33,6 +34,14 @@ fn begin(world: &mut World, effects: &mut Effects) {
     if let Some(next) = world.sweeps.waiting.pop_front() {
         effects.push(Effect::TakeInventory(next.cause.clone()));
         world.sweeps.current = Some(next);
+    }
+}
+
+/// What nobody knows is told with it.
+pub(super) fn surveyed(world: &mut World, survey: Option<Survey>, effects: &mut Effects) {
+    let dry_run = world.sweeps.current.as_ref().map(|sweep| sweep.dry_run);
+    if let (Some(survey), Some(dry_run)) = (survey, dry_run) {
+        super::orphans::surveyed(world, &survey, dry_run, effects);
     }
 }
 
@@ -140,6 +149,7 @@ fn report(world: &mut World, effects: &mut Effects) {
     if let Cause::Asked(header) = sweep.cause {
         let mut content = summary;
         content.insert("images".to_owned(), sweep.done.iter().map(row).collect());
+        content.insert("orphans".to_owned(), super::orphans::rows(world, sweep.dry_run));
         effects.succeed(&mut world.requests, header, content);
     }
     begin(world, effects);

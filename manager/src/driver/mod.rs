@@ -10,6 +10,7 @@ mod command;
 mod course;
 mod effects;
 mod observe;
+mod orphans;
 mod outcome;
 mod restart;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use crate::decide::PriorRecord;
 use crate::engine::{BuildError, BuildStep, Found, ImageFacts};
 use crate::image::collect::Inventory;
 use crate::image::{Catalogue, ImageHash, Rendered};
+use crate::orphan::Survey;
 use crate::world::{BuildId, Cause, Evidence, HostRoom, Image, Prebuild, World};
 
 /// Everything that can happen.
@@ -36,8 +38,6 @@ pub enum Event {
         records: Vec<RememberedWorker>,
         /// Instances of this installation.
         found: Vec<Found>,
-        /// Workers whose instances are gone, and of which something is left.
-        left: Vec<WorkerId>,
     },
     /// A command arrived.
     Arrived(Box<Arrival>),
@@ -51,8 +51,12 @@ pub enum Event {
     InAdvance(Vec<Prebuild>),
     /// Images are to be collected.
     CollectionDue(Cause),
-    /// Which images there are.
-    Inventoried(Result<Inventory, Problem>),
+    /// Which images there are, and what belongs to workers, where somebody asked.
+    Inventoried(Result<Inventory, Problem>, Option<Survey>),
+    /// What belongs to workers, known or not.
+    Surveyed(Survey),
+    /// What was left of a worker that nobody knows was removed.
+    Cleared(WorkerId, Result<(), Problem>),
     /// An image was removed, or could not be.
     ImageRemoved(ImageHash, Result<(), Problem>),
     /// What builds left was removed: bytes.
@@ -222,17 +226,21 @@ pub fn handle(
 ) -> Vec<Effect> {
     let mut effects = Effects::new(now, world.room_for_another());
     match event {
-        Event::Begun { records, found, left } => {
-            observe::begun(world, records, found, &mut effects);
-            observe::clear(world, &left, &mut effects);
-        }
+        Event::Begun { records, found } => observe::begun(world, records, found, &mut effects),
         Event::Arrived(arrival) => command::arrived(world, catalogue, *arrival, &mut effects),
         Event::Done(id, outcome) => outcome::done(world, id, outcome, &mut effects),
         Event::BuildWent(hash, id, step) => build::went(world, &hash, id, &step, &mut effects),
         Event::Built(hash, id, result) => build::ended(world, &hash, id, result, &mut effects),
         Event::InAdvance(list) => build::in_advance(world, list, &mut effects),
         Event::CollectionDue(cause) => collect::due(world, cause, DryRun::No, &mut effects),
-        Event::Inventoried(result) => collect::inventoried(world, result, &mut effects),
+        Event::Inventoried(result, survey) => {
+            collect::surveyed(world, survey, &mut effects);
+            collect::inventoried(world, result, &mut effects);
+        }
+        Event::Surveyed(survey) => {
+            orphans::surveyed(world, &survey, DryRun::No, &mut effects);
+        }
+        Event::Cleared(id, result) => orphans::cleared(world, id, result, &mut effects),
         Event::ImageRemoved(hash, result) => {
             collect::removed(world, &hash, result, &mut effects);
         }

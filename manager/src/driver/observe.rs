@@ -35,13 +35,6 @@ pub(super) fn begun(
     }
 }
 
-/// What is left of a worker that is still known goes when that one is deleted.
-pub(super) fn clear(world: &World, left: &[WorkerId], effects: &mut Effects) {
-    for id in left.iter().filter(|id| !world.workers.contains_key(id)) {
-        effects.push(Effect::Clear(*id));
-    }
-}
-
 pub(super) fn listed(
     world: &mut World,
     asked_at: Timestamp,

@@ -16,6 +16,7 @@ use crate::engine::{End, InstanceName, InstanceState, Memory};
 use crate::image::collect::Stored;
 use crate::image::{BaseOwner, ContextFile, ImageSpec, Offer};
 use crate::label::Known;
+use crate::orphan::Left;
 use crate::world::{HostRoom, Rules, StepKind};
 
 struct Play {
@@ -92,11 +93,7 @@ impl Play {
             ("due", id) if id.starts_with('w') => Event::Due(worker(id)),
             ("tick", _) => Event::Tick,
             ("redis", _) => Event::RedisReturned,
-            ("begin", found) => {
-                let left = found.split(',').filter(|item| is_left(item));
-                let left = left.filter_map(|item| item.split(':').next()).map(worker).collect();
-                Event::Begun { records: records(found), found: self.found(found), left }
-            }
+            ("begin", found) => Event::Begun { records: records(found), found: self.found(found) },
             ("listed", found) => {
                 Event::Listed { asked_at: self.asked_at, found: self.found(found) }
             }
@@ -114,7 +111,13 @@ impl Play {
             ("in-advance", state) => Event::InAdvance(vec![self.prebuild(state == "present")]),
             ("due", "disk") => Event::CollectionDue(Cause::Disk),
             ("due", _) => Event::CollectionDue(Cause::Schedule),
-            ("inventory", images) => Event::Inventoried(Ok(self.inventory(images))),
+            ("inventory", images) => Event::Inventoried(Ok(self.inventory(images)), None),
+            ("surveyed", list) => Event::Surveyed(survey(list)),
+            ("cleared", rest) => {
+                let (id, how) = rest.split_once(' ').unwrap();
+                let failed = Problem::new(ErrorKind::EngineUnavailable, how);
+                Event::Cleared(worker(id), if how == "ok" { Ok(()) } else { Err(failed) })
+            }
             ("image-removed", "ok") => Event::ImageRemoved(self.removing(), Ok(())),
             ("image-removed", why) => {
                 let problem = Problem::new(ErrorKind::EngineUnavailable, why);
@@ -274,7 +277,7 @@ impl Play {
                 started_at: None,
             }
         };
-        let instances = list.split(',').filter(|item| !item.is_empty() && !is_left(item));
+        let instances = list.split(',').filter(|item| !item.is_empty());
         instances.map(one).collect()
     }
 }
@@ -289,9 +292,22 @@ fn spec() -> Create {
     }
 }
 
-/// `w4:left`: its instance is gone, and something is left of it.
-fn is_left(item: &str) -> bool {
-    item.split(':').nth(1) == Some("left")
+/// `w4:user,w5:key,w6:volume,odd:unreadable`, with a grace of ten minutes.
+fn survey(list: &str) -> Survey {
+    let mut survey = Survey { grace: std::time::Duration::from_secs(600), ..Survey::default() };
+    for (name, what) in list.split(',').filter_map(|item| item.split_once(':')) {
+        let left = match what {
+            "unreadable" => {
+                survey.unreadable.push(InstanceName(name.to_owned()));
+                continue;
+            }
+            "user" => Left::User,
+            "key" => Left::Key(format!("worker:{name}:input")),
+            _ => Left::OnHost(what.to_owned()),
+        };
+        survey.belongings.entry(worker(name)).or_default().insert(left);
+    }
+    survey
 }
 
 /// `runs`, `gone`, or an exit code, with `oom` or the limit that was reached.

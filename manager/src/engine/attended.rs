@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     BuildError, BuildOrder, BuildStep, Disk, Engine, EngineError, EngineEvent, Found, HeldImage,
-    HostFacts, ImageFacts, InstanceName, InstancePlan, Memory, Pruning, Trial,
+    HostFacts, ImageFacts, InstanceName, InstancePlan, Leftover, Memory, Pruning, Trial,
 };
 use crate::lease::Hold;
 use crate::telemetry::meters::Timed;
@@ -186,6 +186,10 @@ impl Engine for Attended {
         self.change("remove", self.inner.remove(name)).await
     }
 
+    async fn last_words(&self, name: &InstanceName) -> Result<Option<String>, EngineError> {
+        self.ask("last_words", self.inner.last_words(name)).await
+    }
+
     async fn inspect(&self, name: &InstanceName) -> Result<Option<Found>, EngineError> {
         self.ask("inspect", self.inner.inspect(name)).await
     }
@@ -194,10 +198,7 @@ impl Engine for Attended {
         self.ask("list", self.inner.list(labels)).await
     }
 
-    async fn leftovers(
-        &self,
-        labels: &[(String, String)],
-    ) -> Result<Vec<InstanceName>, EngineError> {
+    async fn leftovers(&self, labels: &[(String, String)]) -> Result<Vec<Leftover>, EngineError> {
         self.ask("leftovers", self.inner.leftovers(labels)).await
     }
 

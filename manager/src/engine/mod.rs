@@ -15,7 +15,7 @@ pub use scripted::{ScriptedEngine, Verb};
 pub use types::{
     BuildError, BuildOrder, BuildStep, CacheMounts, CompanionPlan, Confinement, Disk, End,
     EngineError, EngineEvent, Found, HeldImage, HostDetails, HostFacts, ImageFacts, InstanceName,
-    InstancePlan, InstanceState, Layer, Memory, Pruning, Quotas, Trial,
+    InstancePlan, InstanceState, Layer, Leftover, Memory, Pruning, Quotas, Trial,
 };
 
 use async_trait::async_trait;
@@ -105,6 +105,10 @@ pub trait Engine: Send + Sync + 'static {
     /// paused goes on, so that it can end in order.
     async fn stop(&self, name: &InstanceName, grace: Duration) -> Result<(), EngineError>;
 
+    /// The last lines that an instance's first process has printed, 2 KiB at most; none, when there
+    /// are none or the instance is gone.
+    async fn last_words(&self, name: &InstanceName) -> Result<Option<String>, EngineError>;
+
     /// Removes an instance with everything that belongs to it alone, running or not. One that is
     /// gone is fine.
     async fn remove(&self, name: &InstanceName) -> Result<(), EngineError>;
@@ -115,14 +119,10 @@ pub trait Engine: Send + Sync + 'static {
     /// Every instance that carries all of these labels, running or not.
     async fn list(&self, labels: &[(String, String)]) -> Result<Vec<Found>, EngineError>;
 
-    /// Names of instances that carried all of these labels and are gone, and of which something is
-    /// left.
-    async fn leftovers(
-        &self,
-        labels: &[(String, String)],
-    ) -> Result<Vec<InstanceName>, EngineError>;
+    /// What is left of instances that carried all of these labels and are gone.
+    async fn leftovers(&self, labels: &[(String, String)]) -> Result<Vec<Leftover>, EngineError>;
 
-    /// Removes what is left of an instance that is gone.
+    /// Removes all that is left of an instance that is gone.
     async fn clear(&self, name: &InstanceName) -> Result<(), EngineError>;
 
     /// What happens to instances that carry these labels, from `since` on as far as the engine

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::{
     BuildError, BuildOrder, BuildStep, CacheMounts, Disk, End, Engine, EngineError, EngineEvent,
     Found, HeldImage, HostDetails, HostFacts, ImageFacts, InstanceName, InstancePlan,
-    InstanceState, Layer, Memory, Pruning, Trial,
+    InstanceState, Layer, Leftover, Memory, Pruning, Trial,
 };
 
 /// The verbs that can be made to fail or to wait.
@@ -74,6 +74,7 @@ struct State {
     inputs: BTreeMap<InstanceName, Vec<u8>>,
     starts: BTreeMap<InstanceName, usize>,
     left: BTreeMap<InstanceName, BTreeMap<String, String>>,
+    last_words: BTreeMap<InstanceName, String>,
 }
 
 impl ScriptedEngine {
@@ -118,6 +119,18 @@ impl ScriptedEngine {
             state.left.insert(name.clone(), found.labels);
         }
         state.image_of.remove(name);
+    }
+
+    /// An instance's first process prints this.
+    pub fn print(&self, name: &InstanceName, text: &str) {
+        self.state().last_words.insert(name.clone(), text.to_owned());
+    }
+
+    /// Somebody writes another label on an instance.
+    pub fn relabel(&self, name: &InstanceName, label: &str, value: &str) {
+        if let Some(found) = self.state().instances.get_mut(name) {
+            found.labels.insert(label.to_owned(), value.to_owned());
+        }
     }
 
     /// Instances that are gone, and of which something is left.
@@ -399,6 +412,10 @@ impl Engine for ScriptedEngine {
         Ok(())
     }
 
+    async fn last_words(&self, name: &InstanceName) -> Result<Option<String>, EngineError> {
+        Ok(self.state().last_words.get(name).cloned())
+    }
+
     async fn remove(&self, name: &InstanceName) -> Result<(), EngineError> {
         self.call(Verb::Remove).await?;
         let mut state = self.state();
@@ -418,13 +435,15 @@ impl Engine for ScriptedEngine {
         Ok(self.state().instances.values().filter(|found| has(found)).cloned().collect())
     }
 
-    async fn leftovers(
-        &self,
-        labels: &[(String, String)],
-    ) -> Result<Vec<InstanceName>, EngineError> {
+    async fn leftovers(&self, labels: &[(String, String)]) -> Result<Vec<Leftover>, EngineError> {
         let state = self.state();
-        let of = |has: &BTreeMap<_, _>| labels.iter().all(|(k, v)| has.get(k) == Some(v));
-        Ok(state.left.iter().filter(|(_, has)| of(has)).map(|(name, _)| name.clone()).collect())
+        let has = |own: &BTreeMap<_, _>| labels.iter().all(|(k, v)| own.get(k) == Some(v));
+        let left = state.left.iter().filter(|(_, own)| has(own));
+        let leftover = |(name, _): (&InstanceName, _)| Leftover {
+            of: name.clone(),
+            what: format!("volume {name}-home"),
+        };
+        Ok(left.map(leftover).collect())
     }
 
     async fn clear(&self, name: &InstanceName) -> Result<(), EngineError> {

@@ -280,6 +280,15 @@ pub struct Found {
     pub started_at: Option<Timestamp>,
 }
 
+/// Something that belonged to an instance that is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leftover {
+    /// Whose it was.
+    pub of: InstanceName,
+    /// What it is, in words that its name is one of.
+    pub what: String,
+}
+
 /// How an instance stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InstanceState {

@@ -230,7 +230,8 @@ fn signed(duration: Duration) -> SignedDuration {
 }
 
 /// A duration in its largest unit: `8d`, `3h`, `20s`.
-fn ago(duration: SignedDuration) -> String {
+#[must_use]
+pub fn ago(duration: SignedDuration) -> String {
     let seconds = duration.as_secs().max(0);
     match seconds {
         0..120 => format!("{seconds}s"),

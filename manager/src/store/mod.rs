@@ -3,9 +3,11 @@
 //! [`connect`] gives connections; [`lease`] says which manager leads, and [`fence`] keeps others from
 //! writing; [`read`] takes commands, and [`tries`] counts how often; [`mod@write`] gives replies,
 //! records and events; [`worker`] opens and closes a worker's own keys, and [`intake`] sees how far
-//! it is with its input; `image` remembers images; [`follow`] is for clients, [`dead`], `sight` and
-//! `examine` for operators; `counted` times what is asked.
+//! it is with its input; `belongings` finds what nobody may know; `image` remembers images;
+//! [`follow`] is for clients, [`dead`], `sight` and `examine` for operators; `counted` times what is
+//! asked.
 
+mod belongings;
 mod connect;
 mod counted;
 mod dead;

@@ -16,6 +16,9 @@ const TAIL: usize = 64;
 /// The most bytes of a final text that a reply carries.
 const RESULT_LIMIT: usize = 256 << 10;
 
+/// The most bytes of it that a record keeps: some twenty lines.
+const LAST_OUTPUT_LIMIT: usize = 2048;
+
 /// What a worker's wrapper needs to reach Redis.
 pub struct OpenWorker {
     /// The user that may touch this worker's keys, and nothing else.
@@ -70,6 +73,8 @@ pub struct Tail {
     pub seq: u64,
     /// The final text.
     pub result: Option<String>,
+    /// The last lines of the last run, whoever said them.
+    pub last_output: Option<String>,
 }
 
 impl Store {
@@ -291,12 +296,36 @@ fn summarise(entries: &[BTreeMap<String, String>]) -> Tail {
             .collect();
         (!lines.is_empty()).then(|| lines.join("\n"))
     };
+    let last_output = last_said(&outputs);
     let mut result = final_text.or_else(printed);
     if let Some(text) = &mut result {
         let end = text.floor_char_boundary(RESULT_LIMIT);
         text.truncate(end);
     }
-    Tail { exit, seq, result }
+    Tail { exit, seq, result, last_output }
+}
+
+/// Newest first; an `exit` that is not the newest is of an earlier run.
+fn last_said(outputs: &[Output]) -> Option<String> {
+    let ends_a_run =
+        |(place, output): &(usize, &Output)| *place > 0 && output.kind == OutputKind::Exit;
+    let run = outputs.iter().enumerate().take_while(|entry| !ends_a_run(entry));
+    let said = run.map(|(_, output)| output).filter(|output| {
+        use OutputKind::{Error, Message, Stderr, Stdout};
+        matches!(output.kind, Stdout | Stderr | Message | Error) && !output.content.is_empty()
+    });
+    let mut lines = Vec::new();
+    let mut room = LAST_OUTPUT_LIMIT;
+    for output in said {
+        let from = output.content.len().saturating_sub(room);
+        lines.push(&output.content[output.content.ceil_char_boundary(from)..]);
+        room = room.saturating_sub(output.content.len() + 1);
+        if room == 0 {
+            break;
+        }
+    }
+    lines.reverse();
+    (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
 #[cfg(test)]
@@ -320,7 +349,8 @@ mod tests {
             entry(OutputKind::Stdout, "noise", 1),
         ]);
         let exit = Exit { at: Timestamp::UNIX_EPOCH, limit: None, oom_killed: false };
-        assert_eq!(tail, Tail { exit: Some(exit), seq: 3, result: Some("hello".to_owned()) });
+        assert_eq!((tail.exit, tail.seq), (Some(exit), 3));
+        assert_eq!(tail.result.as_deref(), Some("hello"));
     }
 
     #[test]
@@ -330,7 +360,26 @@ mod tests {
             entry(OutputKind::Stdout, "a", 2),
             entry(OutputKind::TurnCompleted, "", 1),
         ]);
-        assert_eq!(tail, Tail { exit: None, seq: 3, result: Some("a\nb".to_owned()) });
+        assert_eq!((tail.exit, tail.seq, tail.result.as_deref()), (None, 3, Some("a\nb")));
+    }
+
+    #[test]
+    fn the_last_output_is_that_of_the_last_run_and_has_a_bound() {
+        let last = |entries: &[BTreeMap<String, String>]| summarise(entries).last_output;
+        let run = [
+            entry(OutputKind::Exit, "exit 1", 6),
+            entry(OutputKind::Stderr, "it broke", 5),
+            entry(OutputKind::TurnStarted, "a prompt", 4),
+            entry(OutputKind::Stdout, "at work", 3),
+            entry(OutputKind::Exit, "exit 0", 2),
+            entry(OutputKind::Stdout, "of the run before", 1),
+        ];
+        assert_eq!(last(&run).as_deref(), Some("at work\nit broke"));
+        assert_eq!(last(&run[..1]), None);
+        let long = format!("{}ä", "x".repeat(3000));
+        let cut = last(&[entry(OutputKind::Stdout, &long, 2), entry(OutputKind::Stdout, "a", 1)]);
+        let cut = cut.unwrap();
+        assert!(cut.ends_with("xä") && (2000..=2048).contains(&cut.len()), "{}", cut.len());
     }
 
     #[test]

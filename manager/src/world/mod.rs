@@ -6,6 +6,7 @@
 pub mod build;
 mod capacity;
 pub mod course;
+pub mod orphans;
 mod queue;
 mod record;
 pub mod request;
@@ -16,6 +17,7 @@ pub mod worker;
 pub use build::{Begin, Build, BuildId, Builds, Prebuild};
 pub use capacity::{Capacity, HostRoom, Permit, Room, Rules};
 pub use course::Course;
+pub use orphans::Orphans;
 pub use queue::Queue;
 pub use request::{Known, Requests};
 pub use restart::Restarts;
@@ -47,6 +49,8 @@ pub struct World {
     /// Workers that were removed lately, and when: the engine's answer to an older question may
     /// still name them.
     pub gone: BTreeMap<WorkerId, Timestamp>,
+    /// What is left of workers that nobody knows.
+    pub orphans: Orphans,
     /// When the host last told what it has.
     pub host_seen_at: Option<Timestamp>,
     /// Requests that were seen and are not answered, or were answered lately.

@@ -5,6 +5,10 @@ use worker_protocol::rfc3339;
 
 use super::{Ended, Restarts, Stage, Worker};
 
+/// What a record has of an end.
+const OF_THE_END: [&str; 6] =
+    ["finished_at", "exit_code", "oom_killed", "last_output", "error", "message"];
+
 impl Worker {
     /// The record. Null takes a field away.
     #[must_use]
@@ -28,7 +32,7 @@ impl Worker {
         }
         if self.end().is_none() && !self.is_being_made() {
             // It may have ended before, and been started again.
-            for name in ["finished_at", "exit_code", "oom_killed", "error", "message"] {
+            for name in OF_THE_END {
                 set(name, Value::Null);
             }
         }
@@ -68,6 +72,9 @@ impl Ended {
         if let Some(code) = evidence.exit_code {
             set("exit_code", json!(code));
             set("oom_killed", json!(evidence.oom_killed));
+        }
+        if let Some(text) = &evidence.last_output {
+            set("last_output", json!(text));
         }
         if let Some(pulse) = &evidence.pulse {
             set("turns", json!(pulse.turns));

@@ -200,6 +200,8 @@ pub struct Evidence {
     pub pulse: Option<Pulse>,
     /// The final text, for `wait done`.
     pub result: Option<String>,
+    /// The last that it said, for whoever wants to know why it ended.
+    pub last_output: Option<String>,
 }
 
 /// The kinds of steps.

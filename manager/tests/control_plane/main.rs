@@ -9,6 +9,7 @@ mod dead;
 mod images;
 mod lease;
 mod limits;
+mod orphans;
 mod pause;
 mod rest;
 mod restart;

@@ -123,16 +123,74 @@ async fn a_worker_whose_instance_somebody_took_can_still_be_deleted_by_the_next_
 }
 
 #[tokio::test]
-async fn what_is_left_of_a_worker_that_nobody_knows_is_cleared() {
+async fn a_record_keeps_the_last_that_was_said_until_it_runs_again() {
+    let stage = Stage::open().await;
+    let manager = stage.manager();
+    let id = running(&stage, &[]).await;
+    let name = stage.engine.instances()[0].name.clone();
+    let status = async || tell(&stage, "status", &id).await;
+    let ended = async || status().await["status"] == "FAILED";
+
+    stage.engine.print(&name, "worker-wrapper: redis is not there");
+    stage.engine.end(&name, 78);
+    until("its end is seen", ended).await;
+    assert_eq!(status().await["last_output"], "worker-wrapper: redis is not there");
+    let output = stage.redis(&["XREVRANGE", &format!("t:{id}:output"), "+", "-"]).await;
+    assert!(output.contains(r#""stderr":["worker-wrapper: redis is not there"]"#), "{output}");
+
+    assert_eq!(tell(&stage, "start", &id).await["status"], "RUNNING");
+    assert_eq!(status().await["last_output"], Value::Null);
+    let line = ["type", "stderr", "content", "it broke", "source", "agent", "seq", "2"];
+    let at = ["timestamp", "2026-08-01T10:00:00Z"];
+    let output = format!("t:{id}:output");
+    stage.redis(&[&["XADD", &output, "*"], &line[..], &at].concat()).await;
+    stage.engine.end(&name, 1);
+    until("its end is seen", ended).await;
+    assert_eq!(status().await["last_output"], "it broke");
+    assert_eq!(tell(&stage, "delete", &id).await["ok"], true);
+    assert_eq!(status().await["last_output"], "it broke", "a deleted worker's record has it");
+    manager.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_deleted_worker_leaves_expires_whatever_comes_late() {
     let mut stage = Stage::open().await;
-    let first = stage.manager();
-    running(&stage, &[]).await;
-    first.stop().await;
-    stage.engine.lose_instance(&stage.engine.instances()[0].name);
+    let manager = stage.manager_with(|raw| raw.keep_records = Some("1h".to_owned()));
+    let (gone, stays) = (running(&stage, &[]).await, running(&stage, &[]).await);
+    let keys = ["", ":input", ":output"].map(|name| format!("t:{gone}{name}"));
+    stage.engine.end(&stage.engine.instances()[0].name.clone(), 1);
+    stage.engine.end(&stage.engine.instances()[1].name.clone(), 1);
+    until("their ends are told", async || {
+        tell(&stage, "status", &gone).await["status"] == "FAILED"
+            && tell(&stage, "status", &stays).await["status"] == "FAILED"
+    })
+    .await;
+    assert_eq!(tell(&stage, "delete", &gone).await["ok"], true);
+    let expire = async |stage: &Stage| {
+        for key in &keys {
+            let ttl: i64 = stage.redis(&["TTL", key]).await.parse().unwrap();
+            assert!((1..=3600).contains(&ttl), "{key}: {ttl}");
+        }
+    };
+    expire(&stage).await;
+    // A client that does not know, a manager that writes all records again, a second delete.
+    stage.redis(&["XADD", &keys[1], "*", "prompt", "anybody?"]).await;
+    stage.redis(&["CLIENT", "KILL", "TYPE", "normal"]).await;
+    assert_eq!(tell(&stage, "delete", &gone).await["already"], true);
+    assert_eq!(tell(&stage, "status", &gone).await["status"], "FAILED");
+    expire(&stage).await;
+    assert_eq!(stage.redis(&["EXISTS", &format!("t:{gone}:heartbeat")]).await, "0");
+
+    // An emptied Redis hears of the one that is kept, and of nothing else.
     stage.replace_redis().await;
-    let second = stage.manager();
-    until("it is cleared", async || stage.engine.left().is_empty()).await;
-    second.stop().await;
+    until("the record is written again", async || {
+        stage.redis(&["EXISTS", &format!("t:{stays}")]).await == "1"
+    })
+    .await;
+    for key in &keys {
+        assert_eq!(stage.redis(&["EXISTS", key]).await, "0", "{key}");
+    }
+    manager.stop().await;
 }
 
 #[tokio::test]

@@ -89,6 +89,64 @@ async fn an_instance_goes_through_its_life_and_every_verb_may_come_twice() {
 }
 
 #[tokio::test]
+async fn an_instance_stands_still_goes_on_and_ends_in_order() {
+    on_daemon(|trial| async move {
+        trial
+            .build("CMD [\"sh\", \"-c\", \"trap 'exit 7' TERM; sleep 600 & wait\"]")
+            .await
+            .unwrap();
+        let (engine, plan) = (&trial.engine, trial.plan());
+        let state = async || trial.found().await.map(|found| found.state);
+        engine.create(&plan).await.unwrap();
+        engine.start(&plan.name, b"").await.unwrap();
+        for _ in 0..2 {
+            engine.pause(&plan.name).await.unwrap();
+            assert_eq!(state().await, Some(InstanceState::Paused));
+        }
+        assert!(trial.found().await.unwrap().ip_address.is_some());
+        for _ in 0..2 {
+            engine.resume(&plan.name).await.unwrap();
+            assert_eq!(state().await, Some(InstanceState::Running));
+        }
+        engine.pause(&plan.name).await.unwrap();
+        engine.stop(&plan.name, Duration::from_secs(60)).await.unwrap();
+        let Some(InstanceState::Ended(end)) = state().await else { panic!() };
+        assert_eq!(end.code, 7, "it heard that it was to end");
+        engine.resume(&plan.name).await.unwrap();
+
+        engine.start(&plan.name, b"").await.unwrap();
+        engine.pause(&plan.name).await.unwrap();
+        engine.remove(&plan.name).await.unwrap();
+        assert_eq!(state().await, None);
+        engine.resume(&plan.name).await.unwrap();
+        assert!(engine.pause(&plan.name).await.is_err(), "there is none to pause");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_happened_while_nobody_listened_is_told() {
+    on_daemon(|trial| async move {
+        trial.build(&format!("CMD {SLEEP}")).await.unwrap();
+        let (engine, plan) = (&trial.engine, trial.plan());
+        let since = Timestamp::now();
+        engine.create(&plan).await.unwrap();
+        engine.start(&plan.name, b"").await.unwrap();
+        engine.remove(&plan.name).await.unwrap();
+        let events = engine.watch(&trial.labels(), since).take(3).collect::<Vec<_>>();
+        let events = tokio::time::timeout(DEADLINE, events).await.unwrap();
+        let name = plan.name;
+        let expected = [
+            EngineEvent::Started(name.clone()),
+            EngineEvent::Ended(name.clone()),
+            EngineEvent::Removed(name),
+        ];
+        assert_eq!(events, expected);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn many_removals_at_once_all_succeed() {
     on_daemon(|trial| async move {
         trial.build(&format!("CMD {SLEEP}")).await.unwrap();
@@ -184,7 +242,9 @@ async fn a_home_begins_as_in_the_image_outlives_a_stop_and_goes_with_its_instanc
         // Somebody removes the container, and not by the manager.
         let removed = Command::new("docker").args(["rm", &plan.name.0]).status().unwrap();
         assert!(removed.success());
-        assert_eq!(engine.leftovers(&trial.labels()).await.unwrap(), vec![plan.name.clone()]);
+        let left = engine.leftovers(&trial.labels()).await.unwrap();
+        assert_eq!((left.len(), &left[0].of), (1, &plan.name));
+        assert_eq!(left[0].what, format!("volume {}-home", plan.name));
         for _ in 0..2 {
             engine.clear(&plan.name).await.unwrap();
         }

@@ -5,16 +5,23 @@
 //! name, so that each verb goes on where a crash left it.
 
 use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType, MountVolumeOptions};
+use bollard::query_parameters::ListContainersOptionsBuilder;
 use std::collections::HashMap;
 
 use super::connection::DockerEngine;
 use super::instance::{log_config, never_restarted, with_quotas};
-use crate::engine::{CompanionPlan, Confinement, EngineError, InstanceName, InstancePlan};
+use crate::engine::{
+    CompanionPlan, Confinement, EngineError, InstanceName, InstancePlan, Leftover,
+};
 
 /// Whose companion a container is.
 const OF: &str = "io.worker-manager.companion";
 /// The file that shows that it is ready.
 pub(super) const READY: &str = "io.worker-manager.companion.ready";
+
+/// What the names of its volumes end with.
+pub(super) const SHARED: &str = "-shared";
+pub(super) const STATE: &str = "-state";
 
 pub(super) fn companion_of(name: &InstanceName) -> InstanceName {
     InstanceName(format!("{name}-companion"))
@@ -22,12 +29,12 @@ pub(super) fn companion_of(name: &InstanceName) -> InstanceName {
 
 /// The folder that both see.
 pub(super) fn shared_volume(name: &InstanceName) -> String {
-    format!("{name}-shared")
+    format!("{name}{SHARED}")
 }
 
 /// The folder that only the companion sees.
 pub(super) fn state_volume(name: &InstanceName) -> String {
-    format!("{name}-state")
+    format!("{name}{STATE}")
 }
 
 impl DockerEngine {
@@ -39,6 +46,20 @@ impl DockerEngine {
         let name = companion_of(&plan.name);
         let (labels, body) = (labels(plan, companion), body(plan, companion));
         self.make(&name, &plan.image, &labels, body).await
+    }
+
+    /// Every companion, by the instance that it is for.
+    pub(super) async fn companions(&self) -> Result<Vec<Leftover>, EngineError> {
+        let filters = HashMap::from([("label", vec![OF.to_owned()])]);
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        let all = self.client().await?.list_containers(Some(options)).await;
+        let all = all.map_err(|error| self.failed("list", "companions", error))?;
+        let names = all.into_iter().filter_map(|container| container.labels?.remove(OF));
+        let leftover = |name: String| {
+            let what = format!("companion {}", companion_of(&InstanceName(name.clone())));
+            Leftover { of: InstanceName(name), what }
+        };
+        Ok(names.filter(|name| !name.is_empty()).map(leftover).collect())
     }
 
     /// Whether an instance that does not run was made for a companion that has since been replaced:
@@ -59,7 +80,7 @@ impl DockerEngine {
 /// The folder that the instance shares with its companion.
 pub(super) fn shared_mount(plan: &InstancePlan) -> Option<Mount> {
     let companion = plan.companion.as_ref()?;
-    Some(mount(shared_volume(&plan.name), &companion.shared))
+    Some(mount(plan, shared_volume(&plan.name), &companion.shared))
 }
 
 /// The network of an instance: its companion's, where it has one.
@@ -101,8 +122,8 @@ fn body(plan: &InstancePlan, companion: &CompanionPlan) -> ContainerCreateBody {
 fn host_config(plan: &InstancePlan, companion: &CompanionPlan) -> HostConfig {
     let host_config = HostConfig {
         mounts: Some(vec![
-            mount(shared_volume(&plan.name), &companion.shared),
-            mount(state_volume(&plan.name), &companion.state),
+            mount(plan, shared_volume(&plan.name), &companion.shared),
+            mount(plan, state_volume(&plan.name), &companion.state),
         ]),
         network_mode: Some(plan.network.clone()),
         log_config: Some(log_config()),
@@ -134,12 +155,15 @@ fn confined(by: &Confinement) -> HostConfig {
 
 /// Writable in both, since one who connects to a socket writes to it. What the image has at this
 /// place is not copied.
-fn mount(volume: String, target: &str) -> Mount {
+fn mount(plan: &InstancePlan, volume: String, target: &str) -> Mount {
+    let labels = plan.labels.clone().into_iter().collect();
+    let options =
+        MountVolumeOptions { no_copy: Some(true), labels: Some(labels), ..Default::default() };
     Mount {
         target: Some(target.to_owned()),
         source: Some(volume),
         typ: Some(MountType::VOLUME),
-        volume_options: Some(MountVolumeOptions { no_copy: Some(true), ..Default::default() }),
+        volume_options: Some(options),
         ..Default::default()
     }
 }

@@ -133,6 +133,11 @@ impl DockerEngine {
     /// Each is tried by its name, whatever an earlier try left.
     pub(super) async fn remove_container(&self, name: &InstanceName) -> Result<(), EngineError> {
         self.remove_one(name).await?;
+        self.remove_belongings(name).await
+    }
+
+    /// What is found by an instance's name, whether that one is there or not.
+    pub(super) async fn remove_belongings(&self, name: &InstanceName) -> Result<(), EngineError> {
         self.remove_one(&companion_of(name)).await?;
         pass(Failpoint::ContainerRemoved);
         self.remove_volumes(name).await

@@ -10,7 +10,8 @@
 //!   left ([`leftovers`] says what may go, [`plain_http`] asks for what bollard cannot read);
 //! - [`instance`] takes a container through its life with its [`companion`], for whose [`readiness`] it
 //!   waits, and [`volumes`], and [`found`] reads how one stands;
-//! - [`memory`], [`network`], [`pause`], [`watch`] and [`trial`] do what their names say.
+//! - [`last_words`], [`memory`], [`network`], [`pause`], [`watch`] and [`trial`] do what their names
+//!   say.
 
 mod apart;
 mod archive;
@@ -26,6 +27,7 @@ mod identity;
 mod image;
 mod images;
 mod instance;
+mod last_words;
 mod layers;
 mod leftovers;
 mod memory;

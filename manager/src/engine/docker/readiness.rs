@@ -2,13 +2,12 @@
 
 use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{
-    ContainerArchiveInfoOptionsBuilder, LogsOptionsBuilder, StartContainerOptions,
-    WaitContainerOptionsBuilder,
+    ContainerArchiveInfoOptionsBuilder, StartContainerOptions, WaitContainerOptionsBuilder,
 };
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::StreamExt;
 use jiff::Timestamp;
 use std::time::Duration;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::companion::{READY, companion_of};
 use super::connection::{DockerEngine, SLOW, refused, unless};
@@ -19,8 +18,6 @@ use crate::engine::{EngineError, InstanceName};
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// Each look costs the engine some milliseconds.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Enough to see why it failed.
-const LOG_LINES: &str = "10";
 
 impl DockerEngine {
     /// Starts the companion of an instance, if it has one, and waits until it is ready.
@@ -41,7 +38,8 @@ impl DockerEngine {
                 format!("there is no {file} after {} s", READY_WITHIN.as_secs())
             }
         };
-        let said = self.last_words(&name).await;
+        let said = self.read_last_words(&name).await?;
+        let said = said.map_or_else(|| "none".to_owned(), |said| said.replace('\n', " | "));
         Err(refused("start", &name, format!("{outcome}; its last lines: {said}")))
     }
 
@@ -72,18 +70,6 @@ impl DockerEngine {
         let options = WaitContainerOptionsBuilder::new().condition("not-running").build();
         let mut ended = std::pin::pin!(client.wait_container(&name.0, Some(options)));
         let _code = ended.next().await;
-    }
-
-    async fn last_words(&self, name: &InstanceName) -> String {
-        let nothing = || "none".to_owned();
-        let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail(LOG_LINES).build();
-        let Ok(client) = self.client().await else { return nothing() };
-        let lines = client.logs(&name.0, Some(options)).map_ok(|line| line.to_string());
-        let lines = timeout(SLOW, lines.try_collect::<Vec<_>>()).await;
-        let lines: Vec<String> = lines.ok().and_then(Result::ok).unwrap_or_default();
-        let lines: Vec<&str> =
-            lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty()).collect();
-        if lines.is_empty() { nothing() } else { lines.join(" | ") }
     }
 }
 

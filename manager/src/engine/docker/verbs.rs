@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::DockerEngine;
 use crate::engine::{
     BuildError, BuildOrder, BuildStep, Disk, Engine, EngineError, EngineEvent, Found, HeldImage,
-    HostFacts, ImageFacts, InstanceName, InstancePlan, Memory, Pruning, Trial,
+    HostFacts, ImageFacts, InstanceName, InstancePlan, Leftover, Memory, Pruning, Trial,
 };
 
 #[async_trait]
@@ -104,6 +104,10 @@ impl Engine for DockerEngine {
         self.stop_container(name, grace).await
     }
 
+    async fn last_words(&self, name: &InstanceName) -> Result<Option<String>, EngineError> {
+        self.read_last_words(name).await
+    }
+
     async fn remove(&self, name: &InstanceName) -> Result<(), EngineError> {
         self.remove_container(name).await
     }
@@ -116,15 +120,12 @@ impl Engine for DockerEngine {
         self.list_containers(labels).await
     }
 
-    async fn leftovers(
-        &self,
-        labels: &[(String, String)],
-    ) -> Result<Vec<InstanceName>, EngineError> {
-        self.instances_that_left_volumes(labels).await
+    async fn leftovers(&self, labels: &[(String, String)]) -> Result<Vec<Leftover>, EngineError> {
+        self.left_by_instances(labels).await
     }
 
     async fn clear(&self, name: &InstanceName) -> Result<(), EngineError> {
-        self.remove_volumes(name).await
+        self.remove_belongings(name).await
     }
 
     fn watch(

@@ -4,10 +4,10 @@ use bollard::models::{Mount, MountType, MountVolumeOptions};
 use bollard::query_parameters::{ListVolumesOptionsBuilder, RemoveVolumeOptions};
 use std::collections::HashMap;
 
-use super::companion::{shared_mount, shared_volume, state_volume};
+use super::companion::{SHARED, STATE, shared_mount, shared_volume, state_volume};
 use super::connection::{DockerEngine, SLOW, unless};
 use super::found::label_filter;
-use crate::engine::{EngineError, InstanceName, InstancePlan};
+use crate::engine::{EngineError, InstanceName, InstancePlan, Leftover};
 
 /// What the name of a home ends with.
 const HOME: &str = "-home";
@@ -47,23 +47,34 @@ impl DockerEngine {
         Ok(())
     }
 
-    /// Homes without an instance.
-    pub(super) async fn instances_that_left_volumes(
+    /// Volumes and companions without an instance.
+    pub(super) async fn left_by_instances(
         &self,
         labels: &[(String, String)],
-    ) -> Result<Vec<InstanceName>, EngineError> {
+    ) -> Result<Vec<Leftover>, EngineError> {
+        let mut left = self.companions().await?;
+        left.extend(self.volumes(labels).await?);
+        let mut alone = Vec::new();
+        for leftover in left {
+            if self.look_at_container(&leftover.of).await?.is_none() {
+                alone.push(leftover);
+            }
+        }
+        Ok(alone)
+    }
+
+    async fn volumes(&self, labels: &[(String, String)]) -> Result<Vec<Leftover>, EngineError> {
         let filters = HashMap::from([("label", label_filter(labels))]);
         let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
         let listed = self.client().await?.list_volumes(Some(options)).await;
         let listed = listed.map_err(|error| self.failed("list", "volumes", error))?;
-        let mut left = Vec::new();
-        for volume in listed.volumes.unwrap_or_default() {
-            let Some(name) = volume.name.strip_suffix(HOME) else { continue };
-            let name = InstanceName(name.to_owned());
-            if self.look_at_container(&name).await?.is_none() {
-                left.push(name);
-            }
-        }
-        Ok(left)
+        let names = listed.volumes.unwrap_or_default().into_iter().map(|volume| volume.name);
+        Ok(names
+            .filter_map(|volume| {
+                let of = [HOME, SHARED, STATE].iter().find_map(|end| volume.strip_suffix(end))?;
+                let of = InstanceName(of.to_owned());
+                Some(Leftover { of, what: format!("volume {volume}") })
+            })
+            .collect())
     }
 }
