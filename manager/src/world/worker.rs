@@ -329,9 +329,9 @@ impl Worker {
     pub fn reason(&self) -> &str {
         match &self.stage {
             Stage::Broken(end) | Stage::Ended(end) | Stage::Removed(end) => &end.reason,
+            Stage::Running { .. } if self.course == Course::OutOfSight => "host lost",
             _ if matches!(self.wish, Wish::Gone(_)) => "stopping",
             _ if self.queued.is_some() => "queued",
-            Stage::Running { .. } if self.course == Course::OutOfSight => "host lost",
             _ if self.wish != Wish::Run => "stopping",
             Stage::Wanted => "accepted",
             Stage::Building { .. } => "building",
