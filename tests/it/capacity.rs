@@ -47,7 +47,7 @@ fn two_run_three_wait_and_a_sixth_is_refused() {
     first.delete();
     third.becomes("RUNNING");
     assert_eq!((place(&third), place(&fifth)), (String::new(), "1".to_owned()));
-    assert_eq!(running(&it), [second.id.clone(), third.id.clone()]);
+    assert_eq!(running(&it), [second.id, third.id]);
     assert_eq!(it.containers().len(), 2);
     let events = it.events();
     let of_fifth = events.iter().filter(|event| event.get("worker_id") == fifth.id);
@@ -83,7 +83,7 @@ fn callers_take_turns() {
     for next in [a1, b, a2] {
         runs.delete();
         next.becomes("RUNNING");
-        assert_eq!(running(&it), [next.id.clone()]);
+        assert_eq!(running(&it), std::slice::from_ref(&next.id));
         runs = next;
     }
 }
@@ -113,7 +113,7 @@ fn those_who_wait_run_in_their_order_though_the_manager_is_killed() {
         it.soon("it is the next", || (place(&next) == "1").then_some(()));
         runs.delete();
         next.becomes("RUNNING");
-        assert_eq!(running(&it), [next.id.clone()]);
+        assert_eq!(running(&it), std::slice::from_ref(&next.id));
         assert_eq!(next.turn("hello").data()["outcome"], "success");
         runs = next;
     }
