@@ -13,6 +13,8 @@ use crate::driver::RememberedWorker;
 
 /// How much of an output is looked at when a worker has ended.
 const TAIL: usize = 64;
+/// The field of a record that holds the number of the last output before this run.
+const SAID_BEFORE: &str = "said_before";
 /// The most bytes of a final text that a reply carries.
 const RESULT_LIMIT: usize = 256 << 10;
 
@@ -39,11 +41,9 @@ impl Admission {
     }
 }
 
-/// What the wrapper said of its agent's end.
+/// What was said of the agent's end.
 #[derive(Debug, PartialEq)]
 pub struct Exit {
-    /// When.
-    pub at: Timestamp,
     /// The limit of time or cost that ended the worker.
     pub limit: Option<LimitName>,
     /// Whether the kernel had killed something for want of memory.
@@ -51,10 +51,9 @@ pub struct Exit {
 }
 
 impl Exit {
-    fn read(exit: &Output, at: Timestamp) -> Self {
+    fn read(exit: &Output) -> Self {
         let data = exit.data.as_ref();
         Self {
-            at,
             limit: data.and_then(LimitName::of_exit),
             oom_killed: data.is_some_and(|data| data["oom_killed"] == true),
         }
@@ -64,7 +63,7 @@ impl Exit {
 /// The end of a worker's output.
 #[derive(Debug, Default, PartialEq)]
 pub struct Tail {
-    /// What the wrapper said of the agent's end, if nothing came after that.
+    /// What was said of the agent's end in this run, if nothing came after that.
     pub exit: Option<Exit>,
     /// The number of the last entry.
     pub seq: u64,
@@ -158,17 +157,20 @@ impl Store {
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
     }
 
-    /// Takes the last sign of life away, so that the next one is of a wrapper that is started now.
+    /// Begins another run: the next sign of life is of the wrapper that is started now, and what
+    /// was said so far is not its own. No clocks are compared: those of the engine, of Redis and of
+    /// this machine need not agree.
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn forget_pulse(&self, id: WorkerId) -> Result<(), StoreError> {
-        let mut connection = self.short().await?;
-        let _: i64 = redis::cmd("DEL")
-            .arg(self.keys.heartbeat(id))
-            .query_async(&mut connection)
+    pub async fn begin_run(&self, id: WorkerId) -> Result<(), StoreError> {
+        let seq = self.tail(id).await?.seq;
+        let mut pipe = redis::pipe();
+        pipe.atomic().hset(self.keys.worker(id), SAID_BEFORE, seq).del(self.keys.heartbeat(id));
+        let _: Value = pipe
+            .query_async(&mut self.short().await?)
             .await
-            .map_err(StoreError::during("remove a heartbeat"))?;
+            .map_err(StoreError::during("begin another run"))?;
         Ok(())
     }
 
@@ -177,18 +179,15 @@ impl Store {
     /// # Errors
     /// When Redis does not answer.
     pub async fn tail(&self, id: WorkerId) -> Result<Tail, StoreError> {
-        let mut connection = self.short().await?;
-        let reply: StreamRangeReply = redis::cmd("XREVRANGE")
-            .arg(self.keys.output(id))
-            .arg("+")
-            .arg("-")
-            .arg("COUNT")
-            .arg(TAIL)
-            .query_async(&mut connection)
+        let mut pipe = redis::pipe();
+        pipe.cmd("XREVRANGE").arg(self.keys.output(id)).arg(&["+", "-", "COUNT"]).arg(TAIL);
+        pipe.cmd("HMGET").arg(self.keys.worker(id)).arg(SAID_BEFORE);
+        let (reply, (before,)): (StreamRangeReply, (Option<u64>,)) = pipe
+            .query_async(&mut self.short().await?)
             .await
             .map_err(StoreError::during("read the end of an output"))?;
         let entries: Vec<_> = reply.ids.iter().map(texts).collect();
-        Ok(summarise(&entries))
+        Ok(summarise(&entries, before.unwrap_or_default()))
     }
 
     /// Tells the readers of a worker's output that it ended, in place of a wrapper that could not.
@@ -275,13 +274,12 @@ fn is_repetition(error: &redis::RedisError) -> bool {
     error.code() == Some("BUSYGROUP")
 }
 
-/// Newest entry first.
-fn summarise(entries: &[BTreeMap<String, String>]) -> Tail {
+/// Newest entry first. What has a number up to `before` is of an earlier run.
+fn summarise(entries: &[BTreeMap<String, String>], before: u64) -> Tail {
     let outputs: Vec<_> = entries.iter().filter_map(Output::from_entry).collect();
     let seq = entries.first().and_then(|entry| entry.get("seq")?.parse().ok()).unwrap_or(0);
-    let newest_at = entries.first().and_then(|entry| entry.get("timestamp")?.parse().ok());
-    let exit = outputs.first().filter(|output| output.kind == OutputKind::Exit);
-    let exit = exit.zip(newest_at).map(|(exit, at)| Exit::read(exit, at));
+    let exit = outputs.first().filter(|output| output.kind == OutputKind::Exit && seq > before);
+    let exit = exit.map(Exit::read);
     let final_text = outputs
         .iter()
         .find(|output| output.kind == OutputKind::TurnCompleted && !output.content.is_empty())
@@ -318,22 +316,28 @@ mod tests {
 
     #[test]
     fn the_final_text_is_the_last_turns() {
-        let tail = summarise(&[
-            entry(OutputKind::Exit, "exit 0", 3),
-            entry(OutputKind::TurnCompleted, "hello", 2),
-            entry(OutputKind::Stdout, "noise", 1),
-        ]);
-        let exit = Exit { at: Timestamp::UNIX_EPOCH, limit: None, oom_killed: false };
+        let tail = summarise(
+            &[
+                entry(OutputKind::Exit, "exit 0", 3),
+                entry(OutputKind::TurnCompleted, "hello", 2),
+                entry(OutputKind::Stdout, "noise", 1),
+            ],
+            0,
+        );
+        let exit = Exit { limit: None, oom_killed: false };
         assert_eq!(tail, Tail { exit: Some(exit), seq: 3, result: Some("hello".to_owned()) });
     }
 
     #[test]
     fn a_program_without_turns_has_its_lines_as_result() {
-        let tail = summarise(&[
-            entry(OutputKind::Stdout, "b", 3),
-            entry(OutputKind::Stdout, "a", 2),
-            entry(OutputKind::TurnCompleted, "", 1),
-        ]);
+        let tail = summarise(
+            &[
+                entry(OutputKind::Stdout, "b", 3),
+                entry(OutputKind::Stdout, "a", 2),
+                entry(OutputKind::TurnCompleted, "", 1),
+            ],
+            0,
+        );
         assert_eq!(tail, Tail { exit: None, seq: 3, result: Some("a\nb".to_owned()) });
     }
 
@@ -342,9 +346,11 @@ mod tests {
         let limit = worker_protocol::Reached::MaxCostUsd(1.0).to_data();
         let mut exit = entry(OutputKind::Exit, "exit 1", 2);
         exit.insert("data".to_owned(), json!({"limit": limit, "oom_killed": true}).to_string());
-        let told = summarise(std::slice::from_ref(&exit)).exit.unwrap();
+        let told = summarise(std::slice::from_ref(&exit), 1).exit.unwrap();
         assert_eq!((told.limit, told.oom_killed), (Some(LimitName::MaxCostUsd), true));
-        assert_eq!(summarise(&[entry(OutputKind::Ready, "started again", 3), exit]).exit, None);
+        let of_an_earlier_run = summarise(std::slice::from_ref(&exit), 2);
+        assert_eq!((of_an_earlier_run.exit, of_an_earlier_run.seq), (None, 2));
+        assert_eq!(summarise(&[entry(OutputKind::Ready, "started again", 3), exit], 0).exit, None);
     }
 
     #[test]
