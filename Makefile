@@ -1,4 +1,4 @@
-.PHONY: help run test bench lint build clean
+.PHONY: help run test soak bench lint build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -8,6 +8,9 @@ run: ## do the main job once: services, a worker with Claude Code, two prompts, 
 
 test: ## check and test everything, end to end on a real engine, Redis and agent
 	@scripts/test
+
+soak: ## random work and random faults for ten minutes; ARGS="--seed 1 --minutes 3" for others
+	@scripts/soak $(ARGS)
 
 bench: ## measure the manager and the wrapper beside the bare engine and Redis
 	@scripts/bench

@@ -31,7 +31,7 @@ pub(super) async fn start(hands: &Hands, id: WorkerId, spec: &Create) -> Result<
     admitted.map_err(|error| store_problem(&error))?;
     pass(Failpoint::WorkerAdmitted);
     if !lives(hands, id, &name).await? {
-        hands.store.forget_pulse(id).await.map_err(|error| store_problem(&error))?;
+        hands.store.begin_run(id).await.map_err(|error| store_problem(&error))?;
         hands.engine.start(&name, &input).await.map_err(|error| Problem::from(&error))?;
         pass(Failpoint::InstanceStarted);
     }

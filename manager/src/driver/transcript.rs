@@ -277,8 +277,9 @@ impl Play {
                 started_at: None,
             }
         };
-        let instances = list.split(',').filter(|item| !item.is_empty());
-        instances.map(one).collect()
+        // Of what is left, only the record is there.
+        let is_there = |item: &&str| !item.is_empty() && !item.contains(":left");
+        list.split(',').filter(is_there).map(one).collect()
     }
 }
 

@@ -13,6 +13,8 @@ use crate::driver::RememberedWorker;
 
 /// How much of an output is looked at when a worker has ended.
 const TAIL: usize = 64;
+/// The field of a record that holds the number of the last output before this run.
+const SAID_BEFORE: &str = "said_before";
 /// The most bytes of a final text that a reply carries.
 const RESULT_LIMIT: usize = 256 << 10;
 
@@ -42,11 +44,9 @@ impl Admission {
     }
 }
 
-/// What the wrapper said of its agent's end.
+/// What was said of the agent's end.
 #[derive(Debug, PartialEq)]
 pub struct Exit {
-    /// When.
-    pub at: Timestamp,
     /// The limit of time or cost that ended the worker.
     pub limit: Option<LimitName>,
     /// Whether the kernel had killed something for want of memory.
@@ -54,10 +54,9 @@ pub struct Exit {
 }
 
 impl Exit {
-    fn read(exit: &Output, at: Timestamp) -> Self {
+    fn read(exit: &Output) -> Self {
         let data = exit.data.as_ref();
         Self {
-            at,
             limit: data.and_then(LimitName::of_exit),
             oom_killed: data.is_some_and(|data| data["oom_killed"] == true),
         }
@@ -67,7 +66,7 @@ impl Exit {
 /// The end of a worker's output.
 #[derive(Debug, Default, PartialEq)]
 pub struct Tail {
-    /// What the wrapper said of the agent's end, if nothing came after that.
+    /// What was said of the agent's end in this run, if nothing came after that.
     pub exit: Option<Exit>,
     /// The number of the last entry.
     pub seq: u64,
@@ -153,14 +152,17 @@ impl Store {
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
     }
 
-    /// Takes the last sign of life away, so that the next one is of a wrapper that is started now.
+    /// Begins another run: the next sign of life is of the wrapper that is started now, and what
+    /// was said so far is not its own. No clocks are compared: those of the engine, of Redis and of
+    /// this machine need not agree.
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn forget_pulse(&self, id: WorkerId) -> Result<(), StoreError> {
+    pub async fn begin_run(&self, id: WorkerId) -> Result<(), StoreError> {
+        let seq = self.tail(id).await?.seq;
         let mut pipe = redis::pipe();
-        pipe.del(self.keys.heartbeat(id));
-        self.apply_all(&mut pipe, "remove a heartbeat").await
+        pipe.hset(self.keys.worker(id), SAID_BEFORE, seq).del(self.keys.heartbeat(id));
+        self.apply_all(&mut pipe, "begin another run").await
     }
 
     /// The end of a worker's output.
@@ -168,18 +170,15 @@ impl Store {
     /// # Errors
     /// When Redis does not answer.
     pub async fn tail(&self, id: WorkerId) -> Result<Tail, StoreError> {
-        let mut connection = self.short().await?;
-        let reply: StreamRangeReply = redis::cmd("XREVRANGE")
-            .arg(self.keys.output(id))
-            .arg("+")
-            .arg("-")
-            .arg("COUNT")
-            .arg(TAIL)
-            .query_async(&mut connection)
+        let mut pipe = redis::pipe();
+        pipe.cmd("XREVRANGE").arg(self.keys.output(id)).arg(&["+", "-", "COUNT"]).arg(TAIL);
+        pipe.cmd("HMGET").arg(self.keys.worker(id)).arg(SAID_BEFORE);
+        let (reply, (before,)): (StreamRangeReply, (Option<u64>,)) = pipe
+            .query_async(&mut self.short().await?)
             .await
             .map_err(StoreError::during("read the end of an output"))?;
         let entries: Vec<_> = reply.ids.iter().map(texts).collect();
-        Ok(summarise(&entries))
+        Ok(summarise(&entries, before.unwrap_or_default()))
     }
 
     /// Tells the readers of a worker's output that it ended, in place of a wrapper that could not.
@@ -273,16 +272,17 @@ fn is_repetition(error: &redis::RedisError) -> bool {
     error.code() == Some("BUSYGROUP")
 }
 
-/// Newest entry first.
-fn summarise(entries: &[BTreeMap<String, String>]) -> Tail {
-    let outputs: Vec<_> = entries.iter().filter_map(Output::from_entry).collect();
-    let seq = entries.first().and_then(|entry| entry.get("seq")?.parse().ok()).unwrap_or(0);
-    let newest_at = entries.first().and_then(|entry| entry.get("timestamp")?.parse().ok());
+/// Newest entry first. What has a number up to `before` is of an earlier run.
+fn summarise(entries: &[BTreeMap<String, String>], before: u64) -> Tail {
+    let number = |entry: &BTreeMap<String, String>| -> u64 {
+        entry.get("seq").and_then(|seq| seq.parse().ok()).unwrap_or(0)
+    };
+    let seq = entries.first().map(number).unwrap_or(0);
+    let of_this_run = |entry: &&BTreeMap<String, String>| number(entry) > before;
+    let outputs: Vec<_> =
+        entries.iter().take_while(of_this_run).filter_map(Output::from_entry).collect();
     let exit = outputs.first().filter(|output| output.kind == OutputKind::Exit);
-    let exit = exit.zip(newest_at).map(|(exit, at)| Exit::read(exit, at));
-    // What came before the exit of an earlier run is not of this one.
-    let ends_before = outputs.iter().skip(1).position(|output| output.kind == OutputKind::Exit);
-    let outputs = &outputs[..ends_before.map_or(outputs.len(), |before| before + 1)];
+    let exit = exit.map(Exit::read);
     let final_text = outputs
         .iter()
         .find(|output| output.kind == OutputKind::TurnCompleted && !output.content.is_empty())
@@ -305,12 +305,9 @@ fn summarise(entries: &[BTreeMap<String, String>]) -> Tail {
     Tail { exit, seq, result, last_output }
 }
 
-/// Newest first; an `exit` that is not the newest is of an earlier run.
+/// Newest first.
 fn last_said(outputs: &[Output]) -> Option<String> {
-    let ends_a_run =
-        |(place, output): &(usize, &Output)| *place > 0 && output.kind == OutputKind::Exit;
-    let run = outputs.iter().enumerate().take_while(|entry| !ends_a_run(entry));
-    let said = run.map(|(_, output)| output).filter(|output| {
+    let said = outputs.iter().filter(|output| {
         use OutputKind::{Error, Message, Stderr, Stdout};
         matches!(output.kind, Stdout | Stderr | Message | Error) && !output.content.is_empty()
     });
@@ -343,29 +340,36 @@ mod tests {
 
     #[test]
     fn the_final_text_is_the_last_turns() {
-        let tail = summarise(&[
-            entry(OutputKind::Exit, "exit 0", 3),
-            entry(OutputKind::TurnCompleted, "hello", 2),
-            entry(OutputKind::Stdout, "noise", 1),
-        ]);
-        let exit = Exit { at: Timestamp::UNIX_EPOCH, limit: None, oom_killed: false };
+        let tail = summarise(
+            &[
+                entry(OutputKind::Exit, "exit 0", 3),
+                entry(OutputKind::TurnCompleted, "hello", 2),
+                entry(OutputKind::Stdout, "noise", 1),
+            ],
+            0,
+        );
+        let exit = Exit { limit: None, oom_killed: false };
         assert_eq!((tail.exit, tail.seq), (Some(exit), 3));
         assert_eq!(tail.result.as_deref(), Some("hello"));
     }
 
     #[test]
     fn a_program_without_turns_has_its_lines_as_result() {
-        let tail = summarise(&[
-            entry(OutputKind::Stdout, "b", 3),
-            entry(OutputKind::Stdout, "a", 2),
-            entry(OutputKind::TurnCompleted, "", 1),
-        ]);
+        let tail = summarise(
+            &[
+                entry(OutputKind::Stdout, "b", 3),
+                entry(OutputKind::Stdout, "a", 2),
+                entry(OutputKind::TurnCompleted, "", 1),
+            ],
+            0,
+        );
         assert_eq!((tail.exit, tail.seq, tail.result.as_deref()), (None, 3, Some("a\nb")));
     }
 
     #[test]
     fn the_last_output_is_that_of_the_last_run_and_has_a_bound() {
-        let last = |entries: &[BTreeMap<String, String>]| summarise(entries).last_output;
+        let last =
+            |entries: &[BTreeMap<String, String>], before| summarise(entries, before).last_output;
         let run = [
             entry(OutputKind::Exit, "exit 1", 6),
             entry(OutputKind::Stderr, "it broke", 5),
@@ -374,24 +378,24 @@ mod tests {
             entry(OutputKind::Exit, "exit 0", 2),
             entry(OutputKind::Stdout, "of the run before", 1),
         ];
-        assert_eq!(last(&run).as_deref(), Some("at work\nit broke"));
-        assert_eq!(last(&run[..1]), None);
+        assert_eq!(last(&run, 2).as_deref(), Some("at work\nit broke"));
+        assert_eq!(last(&run[..1], 2), None);
         let long = format!("{}ä", "x".repeat(3000));
-        let cut = last(&[entry(OutputKind::Stdout, &long, 2), entry(OutputKind::Stdout, "a", 1)]);
-        let cut = cut.unwrap();
+        let entries = [entry(OutputKind::Stdout, &long, 2), entry(OutputKind::Stdout, "a", 1)];
+        let cut = last(&entries, 0).unwrap();
         assert!(cut.ends_with("xä") && (2000..=2048).contains(&cut.len()), "{}", cut.len());
     }
 
     #[test]
     fn what_an_earlier_run_said_is_not_the_result_of_this_one() {
-        let tail = summarise(&[
+        let entries = [
             entry(OutputKind::Exit, "exit 0", 4),
             entry(OutputKind::Stdout, "b", 3),
             entry(OutputKind::Exit, "exit 3", 2),
             entry(OutputKind::Stdout, "a", 1),
-        ]);
-        assert_eq!(tail.result, Some("b".to_owned()));
-        assert_eq!(summarise(&[]), Tail::default());
+        ];
+        assert_eq!(summarise(&entries, 2).result, Some("b".to_owned()));
+        assert_eq!(summarise(&[], 0), Tail::default());
     }
 
     #[test]
@@ -399,9 +403,11 @@ mod tests {
         let limit = worker_protocol::Reached::MaxCostUsd(1.0).to_data();
         let mut exit = entry(OutputKind::Exit, "exit 1", 2);
         exit.insert("data".to_owned(), json!({"limit": limit, "oom_killed": true}).to_string());
-        let told = summarise(std::slice::from_ref(&exit)).exit.unwrap();
+        let told = summarise(std::slice::from_ref(&exit), 1).exit.unwrap();
         assert_eq!((told.limit, told.oom_killed), (Some(LimitName::MaxCostUsd), true));
-        assert_eq!(summarise(&[entry(OutputKind::Ready, "started again", 3), exit]).exit, None);
+        let of_an_earlier_run = summarise(std::slice::from_ref(&exit), 2);
+        assert_eq!((of_an_earlier_run.exit, of_an_earlier_run.seq), (None, 2));
+        assert_eq!(summarise(&[entry(OutputKind::Ready, "started again", 3), exit], 0).exit, None);
     }
 
     #[test]

@@ -122,7 +122,7 @@ fn record_content(record: BTreeMap<String, String>, pulse: Option<Pulse>) -> Map
         }
         _ => Value::String(text),
     };
-    let own = ["spec", "intent", "request_id", "correlation_id"];
+    let own = ["spec", "intent", "said_before", "request_id", "correlation_id"];
     let mut content: Map<_, _> = record
         .into_iter()
         .filter(|(name, _)| !own.contains(&name.as_str()))

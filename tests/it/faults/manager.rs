@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
 use super::CREATE;
+use nix::sys::signal::Signal;
 use worker_manager::failpoint::Failpoint::{self, *};
 use worker_tests::harness::{Installation, Options, Reply, Templates, Worker};
 
@@ -163,6 +164,22 @@ fn a_stop_and_a_start_are_finished_wherever_their_manager_is_killed() {
     }
     worker.delete();
     it.settles();
+}
+
+#[test]
+fn a_manager_that_stands_still_for_a_while_goes_on() {
+    let it = installation();
+    let deleted = it.script("exec cat");
+    let create = it.send(&CREATE);
+    let delete = it.send(&tell("delete", &deleted));
+    it.soon("both at work", || {
+        (it.redis.pending(&it.key("commands"), "worker-manager") > 0).then_some(())
+    });
+    it.manager().signal(Signal::SIGSTOP);
+    std::thread::sleep(super::PAUSE);
+    it.manager().signal(Signal::SIGCONT);
+    assert!(it.reply(&delete).is_ok());
+    assert_made_once(&it, &it.reply(&create));
 }
 
 #[test]

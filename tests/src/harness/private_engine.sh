@@ -25,15 +25,11 @@ join() {
         ip route add "$2/32" dev eth0 src "$1"
 }
 
-# What a killed daemon left would keep the next one from starting.
+# What a killed daemon left would keep the next one from starting; but it has to
+# find the containers again, to end them or to let them go on.
 start() {
-    rm -rf /run/docker.pid "$folder/docker.sock"
-    # What runs on is found again by what its containerd wrote down.
-    if [ -n "$live" ]; then
-        rm -f /run/docker/containerd/containerd.pid /run/docker/containerd/*.sock*
-    else
-        rm -rf /run/docker/containerd
-    fi
+    rm -f /run/docker.pid "$folder/docker.sock" \
+        /run/docker/containerd/containerd.pid /run/docker/containerd/*.sock*
     dockerd ${live:+"$live"} --host "unix://$folder/docker.sock" --data-root "$folder/data" \
         --cgroup-parent "/$group" --exec-opt native.cgroupdriver=cgroupfs \
         --bip 10.213.0.1/24 --default-address-pool base=10.213.128.0/17,size=24 \

@@ -46,6 +46,19 @@ impl Proxy {
         Self { addr, way }
     }
 
+    /// One in front of the Redis at an address that workers reach, and the address that leads
+    /// through it.
+    pub fn in_front_of(url: &str) -> (Self, String) {
+        let (scheme, rest) = url.split_once("://").expect("a URL");
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (credentials, target) = authority.rsplit_once('@').unwrap_or(("", authority));
+        let at = if credentials.is_empty() { "" } else { "@" };
+        let (host, _) = target.rsplit_once(':').expect("a port");
+        let proxy = Self::start(host, target);
+        let url = format!("{scheme}://{credentials}{at}{}/{path}", proxy.addr());
+        (proxy, url)
+    }
+
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
