@@ -135,10 +135,10 @@ pub(super) async fn first_pulse(
                 }
                 (_, None, _) => return Err(failed("somebody removed its instance".to_owned())),
                 (None, _, Some(code)) => {
-                    return Err(failed(never_reached(
-                        hands,
-                        &format!("ended with exit code {code}"),
-                    )));
+                    let what = never_reached(hands, &format!("ended with exit code {code}"));
+                    let said = hands.engine.last_words(name).await.ok().flatten();
+                    let said = said.map(|said| format!("; it said: {said}")).unwrap_or_default();
+                    return Err(failed(what + &said));
                 }
                 (None, _, None) if late => {
                     let waited = format!("runs for {} s", FIRST_PULSE.as_secs());

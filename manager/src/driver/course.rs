@@ -118,5 +118,6 @@ fn wake_up(worker: &mut Worker, effects: &mut Effects) {
 
 fn set(worker: &mut Worker, course: Course, effects: &mut Effects) {
     worker.course = course;
+    worker.since = effects.now; // An older answer of the engine does not contradict it.
     effects.announce(worker);
 }

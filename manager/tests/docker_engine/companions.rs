@@ -2,6 +2,7 @@
 
 use futures_util::StreamExt;
 use jiff::Timestamp;
+use std::process::Command;
 use std::time::Duration;
 use worker_manager::engine::{
     CompanionPlan, Confinement, Engine, EngineError, EngineEvent, InstanceName, InstancePlan,
@@ -161,6 +162,44 @@ async fn a_half_of_a_pair_is_removed_as_the_whole_is() {
         engine.remove(&plan.name).await.unwrap();
         assert_eq!(engine.inspect(&companion(trial)).await.unwrap(), None);
         assert_eq!(trial.found().await, None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pair_stands_still_together_and_what_one_leaves_is_found() {
+    on_daemon(|trial| async move {
+        trial.build(&format!("CMD {SLEEP}")).await.unwrap();
+        let (engine, plan) = (&trial.engine, plan(trial, TELLS_ITS_NETWORK));
+        let states = async || {
+            let beside = engine.inspect(&companion(trial)).await.unwrap();
+            (trial.found().await.map(|one| one.state), beside.map(|one| one.state))
+        };
+        engine.create(&plan).await.unwrap();
+        engine.start(&plan.name, b"").await.unwrap();
+        engine.pause(&plan.name).await.unwrap();
+        assert_eq!(states().await, (Some(InstanceState::Paused), Some(InstanceState::Paused)));
+        engine.resume(&plan.name).await.unwrap();
+        assert_eq!(states().await, (Some(InstanceState::Running), Some(InstanceState::Running)));
+        assert_eq!(engine.leftovers(&trial.labels()).await.unwrap(), []);
+
+        // Somebody removes the container, and not by the manager.
+        let removed =
+            Command::new("docker").args(["rm", "--force", &plan.name.0]).output().unwrap();
+        assert!(removed.status.success(), "{removed:?}");
+        let left = engine.leftovers(&trial.labels()).await.unwrap();
+        assert!(left.iter().all(|leftover| leftover.of == plan.name), "{left:?}");
+        let whats: Vec<_> = left.iter().map(|leftover| leftover.what.as_str()).collect();
+        let name = &plan.name;
+        let expected = [
+            format!("volume {name}-shared"),
+            format!("volume {name}-state"),
+            format!("companion {name}-companion"),
+        ];
+        assert!(expected.iter().all(|what| whats.contains(&what.as_str())), "{whats:?}");
+        engine.clear(&plan.name).await.unwrap();
+        assert_eq!(engine.leftovers(&trial.labels()).await.unwrap(), []);
+        assert_eq!(states().await, (None, None));
     })
     .await;
 }

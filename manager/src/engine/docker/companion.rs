@@ -5,14 +5,11 @@
 //! name, so that each verb goes on where a crash left it.
 
 use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType, MountVolumeOptions};
-use bollard::query_parameters::ListContainersOptionsBuilder;
 use std::collections::HashMap;
 
 use super::connection::DockerEngine;
 use super::instance::{log_config, never_restarted, with_quotas};
-use crate::engine::{
-    CompanionPlan, Confinement, EngineError, InstanceName, InstancePlan, Leftover,
-};
+use crate::engine::{CompanionPlan, Confinement, EngineError, InstanceName, InstancePlan};
 
 /// Whose companion a container is.
 const OF: &str = "io.worker-manager.companion";
@@ -46,20 +43,6 @@ impl DockerEngine {
         let name = companion_of(&plan.name);
         let (labels, body) = (labels(plan, companion), body(plan, companion));
         self.make(&name, &plan.image, &labels, body).await
-    }
-
-    /// Every companion, by the instance that it is for.
-    pub(super) async fn companions(&self) -> Result<Vec<Leftover>, EngineError> {
-        let filters = HashMap::from([("label", vec![OF.to_owned()])]);
-        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-        let all = self.client().await?.list_containers(Some(options)).await;
-        let all = all.map_err(|error| self.failed("list", "companions", error))?;
-        let names = all.into_iter().filter_map(|container| container.labels?.remove(OF));
-        let leftover = |name: String| {
-            let what = format!("companion {}", companion_of(&InstanceName(name.clone())));
-            Leftover { of: InstanceName(name), what }
-        };
-        Ok(names.filter(|name| !name.is_empty()).map(leftover).collect())
     }
 
     /// Whether an instance that does not run was made for a companion that has since been replaced:

@@ -2,9 +2,9 @@
 
 use bollard::models::{Mount, MountType, MountVolumeOptions};
 use bollard::query_parameters::{ListVolumesOptionsBuilder, RemoveVolumeOptions};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use super::companion::{SHARED, STATE, shared_mount, shared_volume, state_volume};
+use super::companion::{SHARED, STATE, companion_of, shared_mount, shared_volume, state_volume};
 use super::connection::{DockerEngine, SLOW, unless};
 use super::found::label_filter;
 use crate::engine::{EngineError, InstanceName, InstancePlan, Leftover};
@@ -47,17 +47,24 @@ impl DockerEngine {
         Ok(())
     }
 
-    /// Volumes and companions without an instance.
+    /// Volumes without an instance, and the companions that use them.
     pub(super) async fn left_by_instances(
         &self,
         labels: &[(String, String)],
     ) -> Result<Vec<Leftover>, EngineError> {
-        let mut left = self.companions().await?;
-        left.extend(self.volumes(labels).await?);
+        let mut left: BTreeMap<InstanceName, Vec<Leftover>> = BTreeMap::new();
+        for leftover in self.volumes(labels).await? {
+            left.entry(leftover.of.clone()).or_default().push(leftover);
+        }
         let mut alone = Vec::new();
-        for leftover in left {
-            if self.look_at_container(&leftover.of).await?.is_none() {
-                alone.push(leftover);
+        for (of, volumes) in left {
+            if self.look_at_container(&of).await?.is_some() {
+                continue;
+            }
+            alone.extend(volumes);
+            let companion = companion_of(&of);
+            if self.look_at_container(&companion).await?.is_some() {
+                alone.push(Leftover { of, what: format!("companion {companion}") });
             }
         }
         Ok(alone)
