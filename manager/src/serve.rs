@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span};
-use worker_protocol::Problem;
+use worker_protocol::{Problem, WorkerId};
 
 use crate::act::{self, Hands};
 use crate::driver::{BuildJob, Effect, Event, Write, handle};
@@ -167,22 +167,25 @@ impl Loop {
                     Event::CachePruned(act::prune_cache(&hands, &cause).await)
                 });
             }
-            Effect::Admit(id) => {
-                let span = aside(&self.world, id);
-                let work = async move { warn_of(act::admit(&hands, id).await) };
-                tokio::spawn(work.instrument(span));
-            }
-            Effect::Clear(id) => {
-                let span = aside(&self.world, id);
-                let work = async move { warn_of(act::clear(&hands, id).await) };
-                tokio::spawn(work.instrument(span));
-            }
-            Effect::Hurry(id) => {
-                let span = aside(&self.world, id);
-                let work = async move { warn_of(act::hurry(&hands, id).await) };
-                tokio::spawn(work.instrument(span));
-            }
+            Effect::Admit(id) => self.aside(id, async move { act::admit(&hands, id).await }),
+            Effect::Clear(id) => self.aside(id, async move { act::clear(&hands, id).await }),
+            Effect::Hurry(id) => self.aside(id, async move { act::hurry(&hands, id).await }),
         }
+    }
+
+    /// Tries something beside the steps, and waits for nothing.
+    fn aside(
+        &self,
+        id: WorkerId,
+        work: impl Future<Output = Result<(), Problem>> + Send + 'static,
+    ) {
+        let span = aside(&self.world, id);
+        let work = async move {
+            if let Err(problem) = work.await {
+                tracing::warn!(%problem);
+            }
+        };
+        tokio::spawn(work.instrument(span));
     }
 
     /// What comes of it is an event.
@@ -209,13 +212,6 @@ impl Loop {
         };
         let task = tokio::spawn(work.instrument(span));
         self.builds.insert(id, task.abort_handle());
-    }
-}
-
-/// For what is tried beside the steps, and of which nothing is waited for.
-fn warn_of(result: Result<(), Problem>) {
-    if let Err(problem) = result {
-        tracing::warn!(%problem);
     }
 }
 

@@ -181,3 +181,28 @@ impl Engine for Measured {
         self.time("try_out", self.inner.try_out(trial)).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{ScriptedEngine, Verb};
+    use crate::telemetry::Telemetry;
+    use crate::telemetry::meters::Meters;
+
+    #[tokio::test]
+    async fn what_the_engine_says_is_passed_on_and_counted() {
+        let (scripted, telemetry) = (ScriptedEngine::new(), Telemetry::new(&Meters::default()));
+        let engine = Measured::new(scripted.clone(), telemetry.metrics.engine.clone());
+        let away = EngineError::Unavailable { reason: "for a test".to_owned() };
+        scripted.fail_next(Verb::List, away.clone());
+        assert_eq!(engine.list(&[]).await, Err(away));
+        assert_eq!(engine.list(&[]).await, Ok(Vec::new()));
+        let text = telemetry.metrics.text();
+        for line in [
+            "worker_manager_engine_seconds_count{operation=\"list\"} 2",
+            "worker_manager_engine_errors_total{operation=\"list\",error=\"unavailable\"} 1",
+        ] {
+            assert!(text.lines().any(|is| is == line), "{line} is not in\n{text}");
+        }
+    }
+}

@@ -2,7 +2,8 @@
 //!
 //! [`Installation`] is one `worker-manager serve` under a random namespace, with a scripted model
 //! beside it; dropping it takes away all that the namespace has on the engine and in Redis, also
-//! when the test failed. A [`PrivateEngine`] is for tests that break the engine. [`Worker`] is one
+//! when the test failed. A [`PrivateEngine`] is for tests that break the engine, a [`RedisServer`] for
+//! those that break Redis. [`Worker`] is one
 //! worker as a client sees it. Everything is asked of Redis with the commands that `redis-cli`
 //! would send, and of the engine by its own command line, so that nothing of the programs under
 //! test judges itself.
@@ -17,7 +18,9 @@ mod poll;
 mod private_engine;
 mod processes;
 mod proxy;
+mod redis_server;
 mod reply;
+mod scrape;
 mod templates;
 mod worker;
 
@@ -31,6 +34,8 @@ pub use poll::until;
 pub use private_engine::PrivateEngine;
 pub use processes::processes_with;
 pub use proxy::Proxy;
+pub use redis_server::{Persistence, RedisServer};
 pub use reply::Reply;
+pub use scrape::Page;
 pub use templates::Templates;
 pub use worker::{ALL_DAY, Worker, assert_numbered};
