@@ -129,7 +129,8 @@ fn a_line_about_a_worker_names_it_and_the_request_in_both_formats() {
             ("agent_command", "no-such-program"),
             ("wait", "running"),
         ];
-        let worker = it.command(&create).get("worker_id");
+        it.send(&create);
+        let worker = it.reply("of-this-test").get("worker_id");
         it.soon("lines about the worker", || {
             let log = it.log();
             let lines: Vec<_> = log.lines().filter(|line| line.contains(&worker)).collect();
