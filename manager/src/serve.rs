@@ -248,20 +248,15 @@ impl Loop {
                     Event::CachePruned(pruned.flatten())
                 });
             }
-            Effect::Admit(id) => {
-                self.aside(id, async move { act::admit(&hands, id).await });
-            }
             Effect::TellWhen(at, id) => self.report(async move {
                 let left = Timestamp::now().duration_until(at);
                 tokio::time::sleep(left.try_into().unwrap_or_default()).await;
                 Event::Due(id)
             }),
-            Effect::Clear(id) => {
-                self.report(async move {
-                    let cleared = caught(act::clear(&hands, id)).await;
-                    Event::Cleared(id, cleared.flatten())
-                });
-            }
+            Effect::Clear(id) => self.report(async move {
+                let cleared = caught(act::clear(&hands, id)).await;
+                Event::Cleared(id, cleared.flatten())
+            }),
             Effect::Mind(id, after) => {
                 let _ = self.nudges.minds.send(Mind::From(id, after));
             }
@@ -269,10 +264,24 @@ impl Loop {
                 let _ = self.nudges.minds.send(Mind::NoMore(id));
             }
             Effect::Look => self.nudges.look_now.notify_one(),
-            Effect::Hurry(id) => {
-                self.aside(id, async move { act::hurry(&hands, id).await });
-            }
+            Effect::Admit(id) => self.aside(id, async move { act::admit(&hands, id).await }),
+            Effect::Hurry(id) => self.aside(id, async move { act::hurry(&hands, id).await }),
         }
+    }
+
+    /// Tries something beside the steps, and waits for nothing.
+    fn aside(
+        &mut self,
+        id: WorkerId,
+        work: impl Future<Output = Result<(), Problem>> + Send + 'static,
+    ) {
+        let span = aside(&self.world, id);
+        let work = async move {
+            if let Err(problem) = work.await {
+                tracing::warn!(%problem);
+            }
+        };
+        self.tasks.spawn(work.instrument(span));
     }
 
     /// What comes of it is an event.
@@ -282,20 +291,6 @@ impl Loop {
             let event = outcome.await;
             let _ = events.send(event).await;
         });
-    }
-
-    /// For what is tried beside the steps, and of which nothing is waited for.
-    fn aside(
-        &mut self,
-        id: WorkerId,
-        work: impl Future<Output = Result<(), Problem>> + Send + 'static,
-    ) {
-        let work = async move {
-            if let Err(problem) = work.await {
-                tracing::warn!(%problem);
-            }
-        };
-        self.tasks.spawn(work.instrument(aside(&self.world, id)));
     }
 
     fn build(&mut self, job: BuildJob) {

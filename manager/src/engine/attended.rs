@@ -228,7 +228,8 @@ impl Engine for Attended {
 mod tests {
     use super::*;
     use crate::engine::{ScriptedEngine, Verb};
-    use crate::lease::Hold;
+    use crate::telemetry::Telemetry;
+    use crate::telemetry::meters::Meters;
     use futures_util::FutureExt;
 
     #[tokio::test]
@@ -248,5 +249,22 @@ mod tests {
         hold.lose();
         assert!(engine.remove(&name).now_or_never().is_none());
         assert_eq!(scripted.count(Verb::Remove), 1, "whatever the clock says");
+    }
+
+    #[tokio::test]
+    async fn what_the_engine_says_is_passed_on_and_counted() {
+        let (scripted, telemetry) = (ScriptedEngine::new(), Telemetry::new(&Meters::default()));
+        let engine = Attended::new(scripted.clone(), telemetry.metrics.engine.clone());
+        let away = EngineError::Unavailable { reason: "for a test".to_owned() };
+        scripted.fail_next(Verb::List, away.clone());
+        assert_eq!(engine.list(&[]).await, Err(away));
+        assert_eq!(engine.list(&[]).await, Ok(Vec::new()));
+        let text = telemetry.metrics.text();
+        for line in [
+            "worker_manager_engine_seconds_count{operation=\"list\"} 2",
+            "worker_manager_engine_errors_total{operation=\"list\",error=\"unavailable\"} 1",
+        ] {
+            assert!(text.lines().any(|is| is == line), "{line} is not in\n{text}");
+        }
     }
 }

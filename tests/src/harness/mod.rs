@@ -21,6 +21,7 @@ mod processes;
 mod proxy;
 mod redis_server;
 mod reply;
+mod scrape;
 mod templates;
 mod worker;
 
@@ -37,5 +38,6 @@ pub use processes::processes_with;
 pub use proxy::Proxy;
 pub use redis_server::{Persistence, RedisServer};
 pub use reply::Reply;
+pub use scrape::Page;
 pub use templates::Templates;
 pub use worker::{ALL_DAY, Worker, assert_numbered};
