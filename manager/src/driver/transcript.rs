@@ -1,6 +1,8 @@
 //! Transcripts: what happens in, what is to be done out. `manager/transcripts/*.txt` hold them, for
 //! people to read: `>` is an event, `<` an effect, `#` a remark.
 
+mod crowd;
+
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -44,13 +46,7 @@ fn every_transcript_plays_as_it_is_written() {
 
 /// Plays the events of a transcript, and gives it back with the effects that they have.
 fn play(written: &str) -> String {
-    let mut play = Play {
-        world: World::default(),
-        catalogue: Catalogue::load(None, &Offer::default()).unwrap(),
-        now: Timestamp::UNIX_EPOCH,
-        asked_at: Timestamp::UNIX_EPOCH,
-        builds: Vec::new(),
-    };
+    let mut play = Play::new();
     let mut actual = String::new();
     for line in written.lines().filter(|line| !line.starts_with('<')) {
         actual.push_str(line);
@@ -69,6 +65,16 @@ fn play(written: &str) -> String {
 }
 
 impl Play {
+    fn new() -> Self {
+        Self {
+            world: World::default(),
+            catalogue: Catalogue::load(None, &Offer::default()).unwrap(),
+            now: Timestamp::UNIX_EPOCH,
+            asked_at: Timestamp::UNIX_EPOCH,
+            builds: Vec::new(),
+        }
+    }
+
     fn event(&mut self, line: &str) -> Option<Event> {
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         Some(match (verb, rest) {
