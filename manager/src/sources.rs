@@ -119,7 +119,7 @@ async fn look(hands: Hands, events: Sender<Event>, look_now: Arc<Notify>, stop: 
             () = look_now.notified() => {}
         }
         let asked_at = Timestamp::now();
-        let seen = see(&hands).await;
+        let Some(seen) = stop.run_until_cancelled(see(&hands)).await else { return };
         note_change(&mut outage, &seen);
         match seen {
             Ok(found) => {
@@ -217,7 +217,8 @@ async fn look_for_orphans(hands: Hands, events: Sender<Event>, stop: Cancellatio
     let mut beat = tokio::time::interval(every);
     let mut outage = Outage::default();
     while stop.run_until_cancelled(beat.tick()).await.is_some() {
-        match act::survey(&hands).await {
+        let Some(survey) = stop.run_until_cancelled(act::survey(&hands)).await else { return };
+        match survey {
             Ok(survey) => {
                 outage.worked(Instant::now());
                 let _ = events.send(Event::Surveyed(survey)).await;
