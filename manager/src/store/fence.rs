@@ -4,6 +4,7 @@
 //! of its transactions watches the fence, and looks at it first: when another manager is named
 //! there, or comes to be, Redis carries none of it out.
 
+use deadpool_redis::Connection;
 use redis::{Pipeline, RedisResult, Value};
 
 use super::connect::{Store, StoreError};
@@ -25,27 +26,36 @@ impl Store {
         pipe: &mut Pipeline,
         what: &'static str,
     ) -> Result<Vec<RedisResult<Value>>, StoreError> {
-        let during = StoreError::during(what);
         pipe.atomic().ignore_errors();
         let mut connection = self.short().await?;
-        if let Some(own) = &self.holder {
-            let fence = self.keys.fence(HOST);
-            let mut look = redis::pipe();
-            look.cmd("WATCH").arg(&fence).ignore().cmd("GET").arg(&fence);
-            let (holder,): (Option<String>,) =
-                look.query_async(&mut connection).await.map_err(&during)?;
-            // None at all: Redis was emptied, and nobody has taken the lease since.
-            if let Some(other) = holder.filter(|holder| holder != own) {
-                return Err(StoreError::Fenced { what, holder: other });
+        loop {
+            self.look_at_fence(&mut connection, what).await?;
+            let answers: Vec<RedisResult<Value>> =
+                pipe.query_async(&mut connection).await.map_err(StoreError::during(what))?;
+            // Else the fence was moved between the look at it and now, and nothing was done.
+            if answers.len() == pipe.len() {
+                return Ok(answers);
             }
         }
-        let answers: Vec<RedisResult<Value>> =
-            pipe.query_async(&mut connection).await.map_err(&during)?;
-        if answers.len() < pipe.len() {
-            // The fence was moved between the look at it and now.
-            return Err(StoreError::Fenced { what, holder: "another manager".to_owned() });
+    }
+
+    /// Watches the fence, so that a transaction on this connection fails when it is moved.
+    async fn look_at_fence(
+        &self,
+        connection: &mut Connection,
+        what: &'static str,
+    ) -> Result<(), StoreError> {
+        let Some(own) = &self.holder else { return Ok(()) };
+        let fence = self.keys.fence(HOST);
+        let mut look = redis::pipe();
+        look.cmd("WATCH").arg(&fence).ignore().cmd("GET").arg(&fence);
+        let (holder,): (Option<String>,) =
+            look.query_async(connection).await.map_err(StoreError::during(what))?;
+        // None at all: Redis was emptied, and nobody has taken the lease since.
+        match holder.filter(|holder| holder != own) {
+            Some(holder) => Err(StoreError::Fenced { what, holder }),
+            None => Ok(()),
         }
-        Ok(answers)
     }
 
     /// As [`Store::apply`], where the first command that fails is an error of the whole.
