@@ -1,9 +1,9 @@
 //! Redis: the only folder that names the client library.
 //!
-//! [`connect`] gives connections; [`lease`] says which manager leads, and [`fence`] keeps others from
-//! writing; [`read`] takes commands, and [`tries`] counts how often; [`mod@write`] gives replies,
-//! records and events; [`worker`] opens and closes a worker's own keys; `image` remembers images;
-//! [`follow`] is for clients, [`dead`] for operators.
+//! [`connect`] gives connections; [`lease`] says which manager leads, and [`fence`] keeps others
+//! from writing; [`read`] takes commands, and [`tries`] counts how often; [`mod@write`] gives
+//! replies, records and events; [`worker`] opens and closes a worker's own keys; `image` remembers
+//! images; [`follow`] is for clients, [`dead`] for operators.
 
 mod connect;
 mod dead;
