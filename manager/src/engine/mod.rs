@@ -1,8 +1,9 @@
 //! The seam to whatever runs workers.
 //!
 //! [`Engine`] speaks in the domain's verbs. `docker` is the real one; `scripted` plays what a test
-//! tells it; `leased` is any of them in the hands of a manager that may have to stand by. Nothing outside this folder assumes Docker: an *instance* is a container here, and
-//! may be a process, a service or a pod elsewhere.
+//! tells it; `leased` is any of them in the hands of a manager that acts only while it leads.
+//! Nothing outside this folder assumes Docker: an *instance* is a container here, and may be a
+//! process, a service or a pod elsewhere.
 
 mod attended;
 mod docker;

@@ -26,37 +26,36 @@ impl Store {
         pipe: &mut Pipeline,
         what: &'static str,
     ) -> Result<Vec<RedisResult<Value>>, StoreError> {
-        let during = StoreError::during(what);
         pipe.atomic().ignore_errors();
         let mut connection = self.short().await?;
         loop {
-            if let Some(own) = &self.holder
-                && let Some(other) =
-                    self.other_holder(own, &mut connection).await.map_err(&during)?
-            {
-                return Err(StoreError::Fenced { what, holder: other });
-            }
+            self.look_at_fence(&mut connection, what).await?;
             let answers: Vec<RedisResult<Value>> =
-                pipe.query_async(&mut connection).await.map_err(&during)?;
-            if answers.len() >= pipe.len() {
+                pipe.query_async(&mut connection).await.map_err(StoreError::during(what))?;
+            // Else the fence was moved between the look at it and now, and nothing was done.
+            if answers.len() == pipe.len() {
                 return Ok(answers);
             }
-            // The fence was moved between the look at it and now, or Redis was emptied: look again.
         }
     }
 
-    /// Who else has the lease; from now on, the fence is watched. Without a fence Redis was emptied,
-    /// and nobody has taken the lease since.
-    async fn other_holder(
+    /// Watches the fence, so that a transaction on this connection fails when it is moved.
+    async fn look_at_fence(
         &self,
-        own: &str,
         connection: &mut Counted,
-    ) -> RedisResult<Option<String>> {
+        what: &'static str,
+    ) -> Result<(), StoreError> {
+        let Some(own) = &self.holder else { return Ok(()) };
         let fence = self.keys.fence(HOST);
         let mut look = redis::pipe();
         look.cmd("WATCH").arg(&fence).ignore().cmd("GET").arg(&fence);
-        let (holder,): (Option<String>,) = look.query_async(connection).await?;
-        Ok(holder.filter(|holder| holder != own))
+        let (holder,): (Option<String>,) =
+            look.query_async(connection).await.map_err(StoreError::during(what))?;
+        // None at all: Redis was emptied, and nobody has taken the lease since.
+        match holder.filter(|holder| holder != own) {
+            Some(holder) => Err(StoreError::Fenced { what, holder }),
+            None => Ok(()),
+        }
     }
 
     /// As [`Store::apply`], where the first command that fails is an error of the whole.

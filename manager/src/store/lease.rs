@@ -26,10 +26,11 @@ return ARGV[1]";
 /// Renews the lease. One that expired is taken again when nobody had it meanwhile: the fence says
 /// so, or is gone with everything else. Gives who has it otherwise.
 const RENEW: &str = r"
-local holder = redis.call('GET', KEYS[1]) or redis.call('GET', KEYS[2])
+local fence = redis.call('GET', KEYS[2])
+local holder = redis.call('GET', KEYS[1]) or fence
 if holder and holder ~= ARGV[1] then return holder end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-redis.call('SET', KEYS[2], ARGV[1])
+if not fence then redis.call('SET', KEYS[2], ARGV[1]) end
 return ARGV[1]";
 
 /// Gives the lease back, so that the next manager need not wait. The fence stays.

@@ -66,6 +66,11 @@ async fn a_command_that_no_manager_survives_is_given_up() {
     let add = ["XADD", "t:commands", "*", "command", "ping", "request_id"];
     let deadly = stage.redis(&[&add[..], &["r1"]].concat()).await;
     let tried = stage.redis(&[&add[..], &["r2"]].concat()).await;
+    // As if a manager had taken both, and had been ended by the first again and again.
+    stage.redis(&["XGROUP", "CREATE", "t:commands", "worker-manager", "0"]).await;
+    stage
+        .redis(&["XREADGROUP", "GROUP", "worker-manager", "gone", "STREAMS", "t:commands", ">"])
+        .await;
     stage.redis(&["HSET", "t:commands:tries", &deadly, "2", &tried, "1"]).await;
     let manager = stage.manager_with(|raw| raw.tries = Some(2));
     until("both are answered", async || {

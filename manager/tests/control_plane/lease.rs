@@ -94,6 +94,21 @@ async fn the_fence_refuses_what_a_former_leader_writes() {
 }
 
 #[tokio::test]
+async fn a_fence_that_is_set_anew_to_the_same_refuses_nothing() {
+    let stage = Stage::open().await;
+    let store = stage.store().fenced("own");
+    let mut writes = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let store = store.clone();
+        writes.spawn(async move { store.close_worker(WorkerId::new()).await });
+    }
+    while let Some(written) = writes.join_next().await {
+        stage.redis(&["SET", "t:fence:local", "own"]).await;
+        written.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
 async fn an_emptied_redis_is_taken_up_by_the_manager_that_led() {
     let stage = Stage::open().await;
     let manager = stage.manager_named("a");
