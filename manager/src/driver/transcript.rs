@@ -287,13 +287,14 @@ fn keys() -> Keys {
     Keys::new("worker").unwrap()
 }
 
-/// What Redis remembers, of instances given as `worker:state:STATUS` or `worker:state:STATUS:intent`.
+/// What Redis remembers, of instances given as `worker:state:STATUS` or `worker:state:STATUS:intent`,
+/// or with the reason behind it.
 fn records(list: &str) -> Vec<RememberedWorker> {
     let one = |item: &str| {
         let mut words = item.split(':');
         let id = worker(words.next()?);
         words.next()?;
-        let fields = ["status", "intent"].into_iter().zip(words);
+        let fields = ["status", "intent", "reason"].into_iter().zip(words);
         let mut fields: BTreeMap<_, _> =
             fields.map(|(name, word)| (name.to_owned(), word.to_owned())).collect();
         if fields.is_empty() {
