@@ -3,6 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
+use worker_protocol::command::Force;
 use worker_protocol::{Create, ErrorKind, Problem, Status, WorkerId};
 
 use super::RememberedWorker;
@@ -220,6 +221,14 @@ fn recorded_end(record: Option<&Record>, end: &End, now: Timestamp) -> Option<En
     Some(Ended { status, reason, problem: None, evidence, at: end.at.unwrap_or(now) })
 }
 
+/// Of those that have no instance: one that was told to stop, and not to rest, was being deleted.
+/// It is not to be found lost before its command is delivered again.
+fn is_half_removed(record: &Record) -> bool {
+    recorded_status(Some(record)) == Some(Status::Running)
+        && recorded_intent(Some(record)) == Intent::Run
+        && record.get("reason").is_some_and(|reason| reason == "stopping")
+}
+
 /// Takes up a worker that has a record and no instance: its making was cut off, or somebody took
 /// the instance away. What else belongs to it goes when it is deleted.
 fn remember(world: &mut World, id: WorkerId, fields: &Record, effects: &mut Effects) {
@@ -252,7 +261,11 @@ fn remember(world: &mut World, id: WorkerId, fields: &Record, effects: &mut Effe
         origin: Origin::Adopted,
         correlation_id: fields.get("correlation_id").cloned(),
         created_at: text("created_at").parse().unwrap_or(effects.now),
-        wish: recorded_wish(Some(fields), &stage),
+        wish: if is_half_removed(fields) {
+            Wish::Gone(Force::No)
+        } else {
+            recorded_wish(Some(fields), &stage)
+        },
         permit: recorded_permit(Some(fields), &stage),
         restarts: recorded_restarts(Some(fields)),
         stage,

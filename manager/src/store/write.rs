@@ -4,7 +4,7 @@ use redis::Pipeline;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use worker_protocol::key::COMMAND_GROUP;
+use worker_protocol::key::{COMMAND_GROUP, INPUT_GROUP};
 use worker_protocol::reply::plain;
 use worker_protocol::{ErrorKind, Header, Problem, Pulse, Reply, WorkerId};
 
@@ -70,6 +70,13 @@ if redis.call('HSETNX', KEYS[1], 'prompted', '1') == 1 then
   redis.call('EXPIRE', KEYS[1], ARGV[1])
   redis.call('XADD', KEYS[2], '*', ARGV[2], ARGV[3])
 end
+return redis.status_reply('OK')";
+
+/// The input of a worker that is gone expires also when it was never made: what somebody writes to
+/// it later is to expire with it.
+const CLOSE_INPUT: &str = r"
+redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
+redis.call('EXPIRE', KEYS[1], ARGV[2])
 return redis.status_reply('OK')";
 
 /// Several writes that become visible together.
@@ -187,9 +194,11 @@ impl Batch<'_> {
         let keys = &self.store.keys;
         let seconds = i64::try_from(self.store.retention.farewell.as_secs()).unwrap_or(i64::MAX);
         self.pipe.zrem(keys.index(), id.to_string());
-        for key in [keys.worker(id), keys.output(id), keys.input(id)] {
+        for key in [keys.worker(id), keys.output(id)] {
             self.pipe.expire(key, seconds);
         }
+        self.pipe.cmd("EVAL").arg(CLOSE_INPUT).arg(1).arg(keys.input(id));
+        self.pipe.arg(INPUT_GROUP).arg(seconds);
         self.pipe.del(keys.heartbeat(id));
     }
 

@@ -275,3 +275,17 @@ async fn a_worker_that_is_being_made_while_redis_forgets_everything_is_let_in() 
     assert_eq!(stage.engine.count(Verb::Create), 1, "at the first try");
     manager.stop().await;
 }
+
+#[tokio::test]
+async fn what_is_written_to_a_worker_that_could_not_be_made_expires_with_it() {
+    let stage = Stage::open().await;
+    let manager = stage.manager();
+    stage.engine.fail_next(Verb::Base, unavailable());
+    let failed = stage.ask(&[&CUSTOM[..], &[("wait", "running")]].concat()).await;
+    let input = format!("t:{}:input", failed["worker_id"].as_str().unwrap());
+    until("it is gone", async || stage.redis(&["ZCARD", "t:index"]).await == "0").await;
+    stage.redis(&["XADD", &input, "*", "prompt", "too late"]).await;
+    let left: i64 = stage.redis(&["TTL", &input]).await.parse().unwrap();
+    assert!(left > 0, "{left}");
+    manager.stop().await;
+}

@@ -34,6 +34,7 @@ fn happening(play: &Play, what: u8, number: usize, entry: usize) -> Option<Strin
                 StepKind::Start if what == 2 => format!("started {name} no luck"),
                 StepKind::Start => format!("started {name} ok"),
                 StepKind::Stop => format!("stopped {name} 0"),
+                StepKind::Pause | StepKind::Resume => return None, // Nobody is idle here.
                 StepKind::Autopsy => format!("autopsied {name} {}", number % 2),
                 StepKind::Remove(_) => format!("removed {name} ok"),
             }

@@ -2,6 +2,7 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::fmt;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -54,13 +55,19 @@ impl Fault {
 }
 
 /// A fault, with when and for how long.
-#[derive(Clone, Debug)]
 pub(crate) struct Chosen {
     pub(crate) fault: Fault,
     after: Duration,
     lasts: Duration,
     /// Which of the containers, where one is meant.
     victim: usize,
+}
+
+impl fmt::Display for Chosen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { fault, after, lasts, .. } = self;
+        write!(f, "{fault:?} after {after:?}, for {lasts:?}")
+    }
 }
 
 /// All that can be broken.

@@ -96,7 +96,7 @@ fn soak(
         tally.rounds += 1;
         let work = load.work(&mut rng, tally);
         let fault = surroundings.choose(&mut rng);
-        println!("soak: round {}: {work}; {fault:?}", tally.rounds);
+        println!("soak: round {}: {work}; {fault}", tally.rounds);
         surroundings.break_and_mend(&fault);
         tally.fault(&fault);
         settle(&it, &mut load, tally)?;
