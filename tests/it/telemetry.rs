@@ -48,6 +48,19 @@ fn a_manager_is_healthy_while_redis_and_the_engine_answer() {
 }
 
 #[test]
+fn a_manager_whose_engine_is_away_is_live_and_not_ready() {
+    let it = Installation::start_with(seen().set("DOCKER_HOST", "unix:///nonexistent/engine"));
+    let health = get(&it, "/healthz");
+    assert_eq!(health.status, 503, "{health:?}");
+    let reasons = health.json()["reasons"].to_string();
+    assert!(reasons.contains("engine: the container engine does not answer"), "{reasons}");
+    assert_eq!(get(&it, "/livez").status, 200);
+    let metrics = get(&it, "/metrics");
+    let away = ["error=\"unavailable\""];
+    assert!(metrics.sum("worker_manager_engine_errors_total", &away) > 0.0, "{}", metrics.body);
+}
+
+#[test]
 fn what_was_done_is_counted() {
     let it = Installation::start_with(seen());
     let worker = it.script("exec cat");

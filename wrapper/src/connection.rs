@@ -96,6 +96,8 @@ pub struct Retry {
 struct Lasting {
     since: Instant,
     tell_at: Instant,
+    /// What Redis answered so far: the first word of each error, none where it did not answer.
+    answers: Vec<Option<String>>,
 }
 
 impl Retry {
@@ -106,12 +108,18 @@ impl Retry {
         lasted
     }
 
-    /// It failed. For how long it has, when that is worth a line: at first, and then each time that
-    /// it has lasted twice as long.
-    pub fn failed(&mut self, now: Instant) -> Option<Duration> {
-        let trouble = self.trouble.get_or_insert(Lasting { since: now, tell_at: now });
-        if now < trouble.tell_at {
+    /// It failed. For how long it has, when that is worth a line: at first, at an answer that was not
+    /// there before, and each time that it has lasted twice as long. `answer` is the first word of
+    /// what Redis said, if it said something.
+    pub fn failed(&mut self, answer: Option<&str>, now: Instant) -> Option<Duration> {
+        let new = || Lasting { since: now, tell_at: now, answers: Vec::new() };
+        let trouble = self.trouble.get_or_insert_with(new);
+        let known = trouble.answers.iter().any(|known| known.as_deref() == answer);
+        if known && now < trouble.tell_at {
             return None;
+        }
+        if !known {
+            trouble.answers.push(answer.map(str::to_owned));
         }
         let lasting = now.duration_since(trouble.since);
         trouble.tell_at = now + lasting.max(FIRST_REMINDER);
@@ -161,12 +169,16 @@ mod tests {
     fn a_trouble_that_lasts_is_told_of_ever_more_seldom_and_its_end_once() {
         let (mut retry, begin) = (Retry::default(), Instant::now());
         let tries = (0..3600).map(|second| begin + Duration::from_secs(second));
-        let told: Vec<_> = tries.filter_map(|now| retry.failed(now)).map(|t| t.as_secs()).collect();
+        let told: Vec<_> =
+            tries.filter_map(|now| retry.failed(None, now)).map(|t| t.as_secs()).collect();
         assert_eq!(told, [0, 15, 30, 60, 120, 240, 480, 960, 1920]);
         let hour = Duration::from_secs(3600);
+        let at = begin + hour;
+        let answers = [Some("LOADING"), None, Some("LOADING")].map(|word| retry.failed(word, at));
+        assert_eq!(answers, [Some(hour), None, None], "what is new is told at once");
         assert_eq!(retry.worked(begin + hour), Some(hour));
         assert_eq!(retry.worked(begin + hour), None);
-        assert_eq!(retry.failed(begin + hour), Some(Duration::ZERO));
+        assert_eq!(retry.failed(None, begin + hour), Some(Duration::ZERO));
     }
 
     #[test]

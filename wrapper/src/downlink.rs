@@ -62,7 +62,7 @@ impl Downlink {
             let Some(pause) = retry.pause(trouble(&error), Instant::now()) else {
                 return Some(error.to_string());
             };
-            if let Some(lasting) = retry.failed(Instant::now()) {
+            if let Some(lasting) = retry.failed(error.code(), Instant::now()) {
                 crate::log(format_args!(
                     "the connection for input failed ({error}), for {} s now; trying again",
                     lasting.as_secs()

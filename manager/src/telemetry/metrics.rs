@@ -28,7 +28,7 @@ const BUILDS: [f64; 8] = [1.0, 5.0, 15.0, 60.0, 180.0, 300.0, 600.0, 1800.0];
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// What `reason` is shown as, when it is no word of this list: labels have few values.
 const OTHER: &str = "other";
-const REASONS: [&str; 13] = [
+const REASONS: [&str; 12] = [
     "accepted",
     "queued",
     "building",
@@ -40,7 +40,6 @@ const REASONS: [&str; 13] = [
     "paused",
     "host lost",
     "ended",
-    "waiting",
     OTHER,
 ];
 const COMMANDS: [&str; 9] =
@@ -206,7 +205,7 @@ impl Metrics {
             }
             _ => {}
         }
-        self.count(world);
+        self.count_now_and_then(world);
     }
 
     /// Of a worker that was adopted, nobody knows since when somebody waits for it.
@@ -219,12 +218,17 @@ impl Metrics {
         }
     }
 
-    fn count(&self, world: &World) {
+    fn count_now_and_then(&self, world: &World) {
         let now = Instant::now();
-        let mut counted = self.counted();
-        if counted.at.is_some_and(|at| now.duration_since(at) < COUNT_EVERY) {
-            return;
+        let last = self.counted().at;
+        if last.is_none_or(|at| now.duration_since(at) >= COUNT_EVERY) {
+            self.count(world, now);
         }
+    }
+
+    /// What there is in the world.
+    pub(super) fn count(&self, world: &World, now: Instant) {
+        let mut counted = self.counted();
         counted.at = Some(now);
         self.builds_running.set(i64::try_from(world.builds.count()).unwrap_or(i64::MAX));
         counted.running.clear();
@@ -300,6 +304,7 @@ fn seconds_between(begin: Timestamp, end: Timestamp) -> f64 {
 mod tests {
     use super::*;
     use serde_json::json;
+    use worker_protocol::Command;
 
     fn told(event: Value) -> Effect {
         Effect::Write(Write::Event(event.as_object().cloned().unwrap_or_default()))
@@ -321,6 +326,24 @@ mod tests {
         ] {
             assert!(text.lines().any(|is| is == line), "{line} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_place_that_once_had_a_worker_is_shown_with_none() {
+        let (metrics, now) = (Metrics::new(&Meters::default()), Timestamp::UNIX_EPOCH);
+        let fields = [("command", "create"), ("agent_type", "CLAUDE")]
+            .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+        let keys = worker_protocol::Keys::new("worker").unwrap();
+        let (_, command) = worker_protocol::parse_command("1-0", &fields, &keys);
+        let Ok(Command::Create(spec)) = command else { panic!("{command:?}") };
+        let (mut world, id) = (World::default(), WorkerId::new());
+        world.workers.insert(id, crate::world::Worker::new(id, *spec, "r".to_owned(), now));
+        let shown = |line: &str| metrics.text().lines().any(|is| is == line);
+        let accepted = "worker_manager_workers{status=\"STARTING\",reason=\"accepted\"}";
+        metrics.count(&world, Instant::now());
+        assert!(shown(&format!("{accepted} 1")), "{}", metrics.text());
+        metrics.count(&World::default(), Instant::now());
+        assert!(shown(&format!("{accepted} 0")), "{}", metrics.text());
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod spans;
 pub mod trace;
 
 use jiff::Timestamp;
+use std::time::Instant;
 
 use crate::driver::{Effect, Event};
 use crate::world::World;
@@ -43,6 +44,13 @@ impl Telemetry {
     pub fn new(redis: &Meters) -> Self {
         let (health, spans) = (Health::default(), Spans::default());
         Self { health, metrics: Metrics::new(redis), spans }
+    }
+
+    /// Another manager does the work: what this one counted of the world is not so any more.
+    pub fn stand_by(&self) {
+        self.health.stand_by();
+        self.metrics.count(&World::default(), Instant::now());
+        self.spans.forget();
     }
 
     /// An event is about to be handled.

@@ -64,6 +64,11 @@ impl Spans {
         }
     }
 
+    /// Nothing is under way any more.
+    pub(super) fn forget(&self) {
+        *self.state() = State::default();
+    }
+
     fn arrived(&self, arrival: &Arrival) {
         let Arrival { header, command, worker_id, .. } = arrival;
         let span = command_span(header);

@@ -145,7 +145,7 @@ impl Sender {
             let Some(pause) = retry.pause(trouble(&error), Instant::now()) else {
                 return error.to_string();
             };
-            if let Some(lasting) = retry.failed(Instant::now()) {
+            if let Some(lasting) = retry.failed(error.code(), Instant::now()) {
                 crate::log(format_args!(
                     "the connection for output failed ({error}), for {} s now; trying again",
                     lasting.as_secs()
