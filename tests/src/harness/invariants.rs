@@ -192,7 +192,9 @@ impl Installation {
         let last = self.redis.last_id(&input);
         let taken = self.redis.taken(&input, "wrapper");
         if taken.as_deref().and_then(order) < order(&last) {
-            found.push(format!("worker {id} has read its input up to {taken:?} of {last:?}"));
+            found.push(format!(
+                "worker {id} has input that is not read: after {taken:?}, up to {last}"
+            ));
         } else if self.redis.pending(&input, "wrapper") != 0 {
             found.push(format!("worker {id} has input that is not acknowledged"));
         }
