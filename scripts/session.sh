@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# For `make run`, `make test` and `make bench`: services of their own, which are
+# For `make run`, `make test`, `make soak` and `make bench`: services of their own, which are
 # gone afterwards however it ends. Sourced; expects `title` to be set.
 set -euo pipefail
 

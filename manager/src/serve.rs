@@ -44,13 +44,13 @@ const FIRST_LOOK: Duration = Duration::from_secs(3);
 pub async fn serve(hands: Hands, stop: CancellationToken) -> Result<(), StoreError> {
     hands.store.check().await?;
     let name = hands.settings.consumer.clone();
-    hands.telemetry.health.stand_by();
+    hands.telemetry.stand_by();
     while let Some(lease) = Lease::stand_by(&hands.store, &name, &stop).await {
         if let Err(error) = lead(hands.under(lease.hold()), lease.hold()).await {
             tracing::warn!(error = chain(&error), "cannot begin; standing by again");
             let _ = stop.run_until_cancelled(tokio::time::sleep(AGAIN_AFTER)).await;
         }
-        hands.telemetry.health.stand_by();
+        hands.telemetry.stand_by();
         lease.give_up().await;
     }
     Ok(())

@@ -35,7 +35,7 @@ pub(super) async fn look_back(
         InstanceState::Ended(end) => Some(end),
         InstanceState::Created | InstanceState::Running | InstanceState::Paused => None,
     });
-    let evidence = evidence(hands, id, end).await?;
+    let evidence = evidence(hands, id, end, found.and_then(|found| found.started_at)).await?;
     Ok(if end.is_some() { Autopsy::Ended(evidence) } else { Autopsy::Gone(evidence) })
 }
 
@@ -44,9 +44,10 @@ pub(super) async fn evidence(
     hands: &Hands,
     id: WorkerId,
     end: Option<End>,
+    started_at: Option<Timestamp>,
 ) -> Result<Evidence, StoreError> {
     let pulse = hands.store.pulse(id).await?;
-    let tail = hands.store.tail(id).await?;
+    let tail = hands.store.tail(id, started_at).await?;
     let told = tail.exit;
     let mut last_output = tail.last_output;
     if told.is_none() {

@@ -27,8 +27,8 @@ pub(super) async fn remove(hands: &Hands, id: WorkerId, force: Force) -> Result<
             pass(Failpoint::InstanceStopped);
         }
         let found = engine.inspect(&name).await.map_err(|error| Problem::from(&error))?;
-        if let Some(Found { state: InstanceState::Ended(end), .. }) = found {
-            let seen_now = evidence(hands, id, Some(end)).await;
+        if let Some(Found { state: InstanceState::Ended(end), started_at, .. }) = found {
+            let seen_now = evidence(hands, id, Some(end), started_at).await;
             seen = seen_now.map_err(|error| store_problem(&error))?;
         }
     }

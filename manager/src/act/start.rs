@@ -24,14 +24,15 @@ pub(super) async fn start(hands: &Hands, id: WorkerId, spec: &Create) -> Result<
     let input = serde_json::to_vec(&Again { env }).map_err(|error| {
         Problem::new(ErrorKind::Internal, format!("failed to write the boot document: {error}"))
     })?;
-    let known = label::read(&find(hands, &name).await?.labels)
+    let found = find(hands, &name).await?;
+    let known = label::read(&found.labels)
         .ok_or_else(|| failed("its instance does not carry this program's labels".to_owned()))?;
     let url = &hands.settings.workers_redis_url;
     let admitted = hands.store.admit_worker(id, url, &known.admission).await;
     admitted.map_err(|error| store_problem(&error))?;
     pass(Failpoint::WorkerAdmitted);
     if !lives(hands, id, &name).await? {
-        hands.store.begin_run(id).await.map_err(|error| store_problem(&error))?;
+        hands.store.begin_run(id, found.started_at).await.map_err(|error| store_problem(&error))?;
         hands.engine.start(&name, &input).await.map_err(|error| Problem::from(&error))?;
         pass(Failpoint::InstanceStarted);
     }

@@ -13,7 +13,8 @@ use crate::driver::RememberedWorker;
 
 /// How much of an output is looked at when a worker has ended.
 const TAIL: usize = 64;
-/// The field of a record that holds the number of the last output before this run.
+/// The field of a record that holds, from before the last `start`, the number of the last output
+/// and when the instance had been started.
 const SAID_BEFORE: &str = "said_before";
 /// The most bytes of a final text that a reply carries.
 const RESULT_LIMIT: usize = 256 << 10;
@@ -152,33 +153,43 @@ impl Store {
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
     }
 
-    /// Begins another run: the next sign of life is of the wrapper that is started now, and what
-    /// was said so far is not its own. No clocks are compared: those of the engine, of Redis and of
-    /// this machine need not agree.
+    /// Before another run: the next sign of life is of the wrapper that is started now, and what was
+    /// said so far is not its own; unless the instance still has the start that it has now, since
+    /// this one failed. No clocks are compared: those of the engine, of Redis and of this machine
+    /// need not agree.
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn begin_run(&self, id: WorkerId) -> Result<(), StoreError> {
-        let seq = self.tail(id).await?.seq;
+    pub async fn begin_run(
+        &self,
+        id: WorkerId,
+        last_start: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        let seq = self.tail(id, last_start).await?.seq;
+        let before = format!("{seq} {}", start_text(last_start));
         let mut pipe = redis::pipe();
-        pipe.hset(self.keys.worker(id), SAID_BEFORE, seq).del(self.keys.heartbeat(id));
+        pipe.hset(self.keys.worker(id), SAID_BEFORE, before).del(self.keys.heartbeat(id));
         self.apply_all(&mut pipe, "begin another run").await
     }
 
-    /// The end of a worker's output.
+    /// The end of the output of a worker whose instance was last started at that time.
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn tail(&self, id: WorkerId) -> Result<Tail, StoreError> {
+    pub async fn tail(
+        &self,
+        id: WorkerId,
+        started_at: Option<Timestamp>,
+    ) -> Result<Tail, StoreError> {
         let mut pipe = redis::pipe();
         pipe.cmd("XREVRANGE").arg(self.keys.output(id)).arg(&["+", "-", "COUNT"]).arg(TAIL);
         pipe.cmd("HMGET").arg(self.keys.worker(id)).arg(SAID_BEFORE);
-        let (reply, (before,)): (StreamRangeReply, (Option<u64>,)) = pipe
+        let (reply, (before,)): (StreamRangeReply, (Option<String>,)) = pipe
             .query_async(&mut self.short().await?)
             .await
             .map_err(StoreError::during("read the end of an output"))?;
         let entries: Vec<_> = reply.ids.iter().map(texts).collect();
-        Ok(summarise(&entries, before.unwrap_or_default()))
+        Ok(summarise(&entries, said_before(before.as_deref(), started_at)))
     }
 
     /// Tells the readers of a worker's output that it ended, in place of a wrapper that could not.
@@ -272,6 +283,17 @@ fn is_repetition(error: &redis::RedisError) -> bool {
     error.code() == Some("BUSYGROUP")
 }
 
+fn start_text(at: Option<Timestamp>) -> String {
+    at.map(|at| at.to_string()).unwrap_or_default()
+}
+
+/// The number up to which an output is of earlier runs, by what was noted before the last start.
+fn said_before(noted: Option<&str>, started_at: Option<Timestamp>) -> u64 {
+    let Some((seq, last_start)) = noted.and_then(|noted| noted.split_once(' ')) else { return 0 };
+    let has_run_since = last_start != start_text(started_at);
+    if has_run_since { seq.parse().unwrap_or_default() } else { 0 }
+}
+
 /// Newest entry first. What has a number up to `before` is of an earlier run.
 fn summarise(entries: &[BTreeMap<String, String>], before: u64) -> Tail {
     let number = |entry: &BTreeMap<String, String>| -> u64 {
@@ -351,6 +373,15 @@ mod tests {
         let exit = Exit { limit: None, oom_killed: false };
         assert_eq!((tail.exit, tail.seq), (Some(exit), 3));
         assert_eq!(tail.result.as_deref(), Some("hello"));
+    }
+
+    #[test]
+    fn a_start_that_failed_makes_nothing_that_was_said_an_earlier_runs() {
+        let (first, second) = (Timestamp::UNIX_EPOCH, Timestamp::from_second(7).unwrap());
+        let noted = format!("20 {}", start_text(Some(first)));
+        assert_eq!(said_before(Some(&noted), Some(second)), 20);
+        assert_eq!(said_before(Some(&noted), Some(first)), 0, "it was not started again");
+        assert_eq!(said_before(None, Some(first)), 0);
     }
 
     #[test]

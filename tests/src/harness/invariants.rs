@@ -54,7 +54,8 @@ impl Installation {
         for key in state.keys.iter().filter(|key| key.ends_with(":output")) {
             let worker = key.rsplit(':').nth(1).unwrap_or_default();
             let output = self.redis.stream(key);
-            check_output(worker, &output, memory, &mut found);
+            check_numbers(worker, &output, memory, &mut found);
+            self.check_ends(worker, &output, &mut found);
             if memory == Memory::Whole {
                 self.check_end(worker, output.last(), &mut found);
             }
@@ -192,7 +193,9 @@ impl Installation {
         let last = self.redis.last_id(&input);
         let taken = self.redis.taken(&input, "wrapper");
         if taken.as_deref().and_then(order) < order(&last) {
-            found.push(format!("worker {id} has read its input up to {taken:?} of {last:?}"));
+            found.push(format!(
+                "worker {id} has input that is not read: after {taken:?}, up to {last}"
+            ));
         } else if self.redis.pending(&input, "wrapper") != 0 {
             found.push(format!("worker {id} has input that is not acknowledged"));
         }
@@ -207,6 +210,23 @@ impl Installation {
         if told == runs && !known.get("started_at").is_empty() {
             let (status, last) = (known.get("status"), last.map_or("nothing", Entry::kind));
             found.push(format!("worker {worker} is {status}, and said {last} last"));
+        }
+    }
+
+    /// An end is told once. One that follows on another is of a run that ended without a word, and
+    /// for each such run somebody has asked.
+    fn check_ends(&self, worker: &str, output: &[Entry], found: &mut Vec<String>) {
+        let is_exit = |entry: &&Entry| entry.kind() == "exit";
+        let mut pairs = output.windows(2);
+        let Some(pair) = pairs.find(|pair| pair.iter().all(|entry| entry.kind() == "exit")) else {
+            return;
+        };
+        let commands = self.redis.stream(&self.key("commands"));
+        let is_start =
+            |entry: &&Entry| entry.get("command") == "start" && entry.get("worker_id") == worker;
+        let runs = 1 + commands.iter().filter(is_start).count();
+        if output.iter().filter(is_exit).count() > runs {
+            found.push(format!("worker {worker} has told its end twice: {:?}", pair[1].fields));
         }
     }
 
@@ -315,8 +335,8 @@ fn request_of(entry: &Entry) -> String {
     names.into_iter().find(|name| !name.is_empty()).unwrap_or(&entry.id).to_owned()
 }
 
-/// No number is missing and none comes twice; nothing follows on an end but another run.
-fn check_output(worker: &str, output: &[Entry], memory: Memory, found: &mut Vec<String>) {
+/// No number is missing, and none comes twice.
+fn check_numbers(worker: &str, output: &[Entry], memory: Memory, found: &mut Vec<String>) {
     let numbers: Vec<u64> = output.iter().filter_map(|e| e.get("seq").parse().ok()).collect();
     if numbers.len() != output.len() {
         found.push(format!("an output of worker {worker} has no number"));
@@ -326,11 +346,6 @@ fn check_output(worker: &str, output: &[Entry], memory: Memory, found: &mut Vec<
         let hole = memory == Memory::Whole && pair[1] > pair[0] + 1;
         if pair[1] <= pair[0] || hole {
             found.push(format!("worker {worker} has output {} after {}", pair[1], pair[0]));
-        }
-    }
-    for pair in output.windows(2) {
-        if pair[0].kind() == "exit" && pair[1].kind() == "exit" {
-            found.push(format!("worker {worker} has told its end twice: {:?}", pair[1].fields));
         }
     }
 }
