@@ -10,7 +10,7 @@ use worker_protocol::{Command, ErrorKind, Header, Keys, Problem, WorkerId, parse
 use crate::chain::chain;
 use crate::driver::{Arrival, Event, Prior};
 use crate::failpoint::{Failpoint, pass};
-use crate::store::{CommandReader, Delivered, Store, StoreError};
+use crate::store::{Asked, CommandReader, Delivered, Store, StoreError};
 use crate::telemetry::outage::Outage;
 
 /// How often entries are looked for that another reader has taken: a manager that lost the lease
@@ -158,23 +158,50 @@ impl Inbox {
         let ids: Vec<_> = entries.iter().map(|entry| entry.id.as_str()).collect();
         self.begun.extend(ids.iter().map(|id| (*id).to_owned()));
         self.store.count_tries(&ids).await?;
-        for (entry, tries) in entries.iter().zip(tries) {
-            if entry.fields.is_empty() {
-                tracing::error!(entry = entry.id, "a command was trimmed away before it was read");
-            }
-            pass(Failpoint::EntryRead);
-            let arrival = if *tries < self.most_tries {
-                look_up(&self.store, entry).await?
-            } else {
-                hopeless(&self.store, entry, *tries)
-            };
-            pass(Failpoint::EntryLookedUp);
+        for entry in entries.iter().filter(|entry| entry.fields.is_empty()) {
+            tracing::error!(entry = entry.id, "a command was trimmed away before it was read");
+        }
+        pass(Failpoint::EntryRead);
+        let arrivals = self.look_up(entries, tries).await?;
+        pass(Failpoint::EntryLookedUp);
+        for arrival in arrivals {
             if self.events.send(Event::Arrived(Box::new(arrival))).await.is_err() {
                 return Ok(()); // The manager ends; the entry stays pending.
             }
             self.sent += 1;
         }
         self.settle().await
+    }
+
+    /// What the entries say, with what Redis remembers of it.
+    async fn look_up(
+        &self,
+        entries: &[Delivered],
+        tries: &[u64],
+    ) -> Result<Vec<Arrival>, StoreError> {
+        let keys = self.store.keys();
+        let parsed: Vec<_> = entries.iter().map(|entry| parse(keys, entry)).collect();
+        let asked = entries.iter().zip(&parsed).map(|(entry, (header, command))| Asked {
+            request_id: &header.request_id,
+            entry_id: &entry.id,
+            worker: subject(keys, &entry.id, command),
+        });
+        let asked: Vec<_> = asked.collect();
+        let priors = self.store.priors(&asked).await?;
+        let workers: Vec<_> = asked.into_iter().map(|asked| asked.worker).collect();
+        let found = priors.into_iter().zip(workers).zip(tries);
+        let mut arrivals = Vec::with_capacity(entries.len());
+        for ((header, command), ((prior, worker_id), tries)) in parsed.into_iter().zip(found) {
+            arrivals.push(match prior {
+                _ if *tries >= self.most_tries => given_up(header, hopeless(*tries)),
+                Ok(prior) => Arrival { header, command, worker_id, prior },
+                Err(error) if error.is_wrong_type() => {
+                    given_up(header, in_the_way(&self.store, worker_id))
+                }
+                Err(error) => return Err(error),
+            });
+        }
+        Ok(arrivals)
     }
 
     /// Waits until the loop has handled what it was sent.
@@ -188,19 +215,14 @@ impl Inbox {
     }
 }
 
-async fn look_up(store: &Store, entry: &Delivered) -> Result<Arrival, StoreError> {
-    let (header, command) = parse(store.keys(), entry);
-    let worker_id = match &command {
+/// Which worker a command is about.
+fn subject(keys: &Keys, entry_id: &str, command: &Result<Command, Problem>) -> Option<WorkerId> {
+    match command {
         Ok(Command::Create(create)) => {
-            Some(create.worker_id.unwrap_or_else(|| new_worker_id(store.keys(), &entry.id)))
+            Some(create.worker_id.unwrap_or_else(|| new_worker_id(keys, entry_id)))
         }
         Ok(other) => other.worker_id(),
         Err(_) => None,
-    };
-    match store.prior(&header.request_id, &entry.id, worker_id).await {
-        Ok(prior) => Ok(Arrival { header, command, worker_id, prior }),
-        Err(error) if error.is_wrong_type() => Ok(given_up(header, in_the_way(store, worker_id))),
-        Err(error) => Err(error),
     }
 }
 
@@ -211,13 +233,12 @@ fn in_the_way(store: &Store, worker: Option<WorkerId>) -> String {
     format!("the key `{request}`{worker} is not a hash: something else was written there")
 }
 
-/// One that was begun with too often.
-fn hopeless(store: &Store, entry: &Delivered, tries: u64) -> Arrival {
-    let message = format!(
+/// Of one that was begun with too often.
+fn hopeless(tries: u64) -> String {
+    format!(
         "given up after {tries} tries: each time, the manager ended while it handled this command; \
          its log says why"
-    );
-    given_up(parse(store.keys(), entry).0, message)
+    )
 }
 
 /// To be answered and put aside.

@@ -13,17 +13,34 @@ use tokio_util::sync::CancellationToken;
 use crate::chain::chain;
 use crate::store::{Holder, LeaseHolder, Store};
 
-/// How long a lease lasts that nobody renews: so long, and half a second, a manager that was
-/// killed is missed.
-const TIME: Duration = Duration::from_secs(6);
-/// The holder stops so much earlier: what it has begun by then reaches the engine in that time.
-const MARGIN: Duration = Duration::from_secs(1);
-/// A quarter of the time, so that one answer may be lost.
-const RENEW_EVERY: Duration = Duration::from_millis(1500);
-/// After one that failed.
-const RENEW_AGAIN: Duration = Duration::from_millis(250);
-/// How often one that stands by asks.
-const ASK_EVERY: Duration = Duration::from_millis(500);
+/// How long a lease lasts that nobody renews, and what follows from that.
+#[derive(Clone, Copy)]
+struct Times {
+    lease: Duration,
+}
+
+impl Times {
+    /// Until when one is surely held that was asked for at that time. The holder stops a sixth
+    /// earlier: what it has begun by then reaches the engine in that time.
+    fn surely_until(self, asked_at: Instant) -> Instant {
+        asked_at + self.lease * 5 / 6
+    }
+
+    /// Between two renewals: one answer may be lost.
+    fn renew_every(self) -> Duration {
+        self.lease / 4
+    }
+
+    /// After a renewal that failed.
+    fn renew_again(self) -> Duration {
+        self.lease / 24
+    }
+
+    /// How often one that stands by asks.
+    fn ask_every(self) -> Duration {
+        self.lease / 12
+    }
+}
 
 /// The lease, while it is held or may be. What holds a clone of its [`Hold`] waits for it.
 pub(crate) struct Lease {
@@ -43,20 +60,23 @@ pub(crate) struct Hold {
 
 impl Lease {
     /// Waits until the lease can be had; none, when told to stop first. `name` begins the name
-    /// under which it is held, which is another each time.
+    /// under which it is held, which is another each time; `time` is
+    /// how long it lasts that nobody renews.
     pub(crate) async fn stand_by(
         store: &Store,
         name: &str,
+        time: Duration,
         stop: &CancellationToken,
     ) -> Option<Self> {
+        let times = Times { lease: time };
         let own = format!("{name}-{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
         let mut holder = store.lease_holder(&own);
         let mut said = None;
         while !stop.is_cancelled() {
             let asked_at = Instant::now();
-            let why = match holder.take(TIME).await {
+            let why = match holder.take(time).await {
                 Ok(Holder::Oneself) => {
-                    return Some(Self::begin(own, holder, asked_at, stop));
+                    return Some(Self::begin(own, holder, times, asked_at, stop));
                 }
                 Ok(Holder::Another(leader)) => format!("{leader} leads"),
                 Err(error) => chain(&error),
@@ -65,7 +85,7 @@ impl Lease {
                 tracing::info!("standing by: {why}");
                 said = Some(why);
             }
-            stop.run_until_cancelled(sleep(ASK_EVERY)).await?;
+            stop.run_until_cancelled(sleep(times.ask_every())).await?;
         }
         None
     }
@@ -73,14 +93,15 @@ impl Lease {
     fn begin(
         name: String,
         holder: LeaseHolder,
+        times: Times,
         asked_at: Instant,
         stop: &CancellationToken,
     ) -> Self {
-        let (until, held) = watch::channel(surely_until(asked_at));
+        let (until, held) = watch::channel(times.surely_until(asked_at));
         let (lost, over) = (CancellationToken::new(), stop.child_token());
         let hold = Hold { name, until: held, lost, over };
         let given_up = CancellationToken::new();
-        let keeper = Keeper { holder, until, hold: hold.clone() };
+        let keeper = Keeper { holder, times, until, hold: hold.clone() };
         let keeper = tokio::spawn(keeper.keep(given_up.clone()));
         Self { hold, given_up, keeper }
     }
@@ -129,13 +150,10 @@ impl Hold {
     }
 }
 
-fn surely_until(asked_at: Instant) -> Instant {
-    asked_at + TIME - MARGIN
-}
-
 /// Renews the lease until it is given up or lost.
 struct Keeper {
     holder: LeaseHolder,
+    times: Times,
     until: watch::Sender<Instant>,
     hold: Hold,
 }
@@ -143,16 +161,16 @@ struct Keeper {
 impl Keeper {
     async fn keep(mut self, given_up: CancellationToken) {
         let mut suspended = false;
-        let mut next = RENEW_EVERY;
+        let mut next = self.times.renew_every();
         while given_up.run_until_cancelled(sleep(next)).await.is_some() {
             let asked_at = Instant::now();
-            match self.holder.renew(TIME).await {
+            match self.holder.renew(self.times.lease).await {
                 Ok(Holder::Oneself) => {
-                    self.until.send_replace(surely_until(asked_at));
+                    self.until.send_replace(self.times.surely_until(asked_at));
                     if std::mem::take(&mut suspended) {
                         tracing::info!("redis says that this manager still leads; going on");
                     }
-                    next = RENEW_EVERY;
+                    next = self.times.renew_every();
                 }
                 Ok(Holder::Another(leader)) => {
                     tracing::warn!(leader, "another manager has taken over");
@@ -160,7 +178,7 @@ impl Keeper {
                     return;
                 }
                 Err(error) => {
-                    next = RENEW_AGAIN;
+                    next = self.times.renew_again();
                     if !suspended && *self.until.borrow() <= Instant::now() {
                         suspended = true;
                         let error = chain(&error);
@@ -183,7 +201,7 @@ impl Hold {
         let (lost, over) = (CancellationToken::new(), CancellationToken::new());
         let hold = Self { name: "test".to_owned(), until: held, lost, over };
         let renew = move || {
-            until.send_replace(surely_until(Instant::now()));
+            until.send_replace(Instant::now() + Duration::from_secs(5));
         };
         (hold, renew)
     }

@@ -23,30 +23,44 @@ use crate::telemetry::outage::Outage;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// Decisions that are written in one go when many wait: some hundred commands, a millisecond of
+/// Redis' time.
+const AT_ONCE: usize = 64;
+
 /// Writes until the other end is closed and all is written, or the lease is lost.
 ///
 /// The queue has no bound of its own: it holds what was decided about commands that were read, and
 /// those are bounded by the inbox and by what Redis can deliver while it does not answer.
 pub(crate) async fn run(store: Store, hold: Hold, mut queue: UnboundedReceiver<Vec<Write>>) {
     let mut outage = Outage::default();
-    while let Some(Some(writes)) = hold.lost().run_until_cancelled(queue.recv()).await {
-        let mut pause = FIRST_PAUSE;
+    let mut decided = Vec::new();
+    let lost = hold.lost();
+    while lost.run_until_cancelled(queue.recv_many(&mut decided, AT_ONCE)).await.unwrap_or(0) > 0 {
         pass(Failpoint::WriteBegins);
-        while let Err(error) = write(&store, &writes).await {
-            if let StoreError::Fenced { .. } = error {
-                tracing::warn!("{error}");
-                hold.lose();
-                return;
+        let writes: Vec<_> = decided.drain(..).flatten().collect();
+        // A reply that tells of a record begins anew: what comes before has to be in it by then.
+        for together in writes.chunk_by(|_, next| !matches!(next, Write::Tell(..))) {
+            let mut pause = FIRST_PAUSE;
+            while let Err(error) = write(&store, together).await {
+                if let StoreError::Fenced { .. } = error {
+                    tracing::warn!("{error}");
+                    hold.lose();
+                    return;
+                }
+                store.meters().waits(queue.len() + 1);
+                if let Some(lasting) = outage.failed(Instant::now()) {
+                    let (error, seconds) = (chain(&error), lasting.as_secs());
+                    tracing::warn!(
+                        error,
+                        seconds,
+                        "redis does not take what was decided; trying on"
+                    );
+                }
+                if lost.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                    return;
+                }
+                pause = (pause * 2).min(LONGEST_PAUSE);
             }
-            store.meters().waits(queue.len() + 1);
-            if let Some(lasting) = outage.failed(Instant::now()) {
-                let (error, seconds) = (chain(&error), lasting.as_secs());
-                tracing::warn!(error, seconds, "redis does not take what was decided; trying on");
-            }
-            if hold.lost().run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
-                return;
-            }
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
         pass(Failpoint::Written);
         store.meters().waits(queue.len());
@@ -56,17 +70,15 @@ pub(crate) async fn run(store: Store, hold: Hold, mut queue: UnboundedReceiver<V
     }
 }
 
+/// Writes what becomes visible together.
 async fn write(store: &Store, writes: &[Write]) -> Result<(), StoreError> {
     let now = Timestamp::now();
     let mut batch = store.batch();
     // Of each command in the batch, what it belongs to.
     let mut of = Vec::new();
-    let mut told_of = Vec::new();
+    let mut told_of = None;
     for write in writes {
         if let Write::Tell(header, id, more) = write {
-            // What comes before in this batch counts: it has to be in the record by then.
-            put(store, batch, &of, now).await?;
-            (batch, of) = (store.batch(), Vec::new());
             let reply = match told(store, *id).await? {
                 Ok(mut content) => {
                     content.extend(more.clone());
@@ -75,14 +87,14 @@ async fn write(store: &Store, writes: &[Write]) -> Result<(), StoreError> {
                 Err(problem) => Reply::failed(header, now, &problem, Map::new()),
             };
             batch.reply(header, &reply, Settled::Yes);
-            told_of.push((&header.command, reply));
+            told_of = Some((&header.command, reply));
         } else {
             add(&mut batch, write, now);
         }
         of.resize(batch.len(), write);
     }
     put(store, batch, &of, now).await?;
-    for (command, reply) in told_of {
+    if let Some((command, reply)) = told_of {
         store.meters().replied(command, &reply);
     }
     Ok(())

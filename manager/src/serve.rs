@@ -43,9 +43,9 @@ const FIRST_LOOK: Duration = Duration::from_secs(3);
 /// When Redis cannot serve at the start. Later on, it is waited for.
 pub async fn serve(hands: Hands, stop: CancellationToken) -> Result<(), StoreError> {
     hands.store.check().await?;
-    let name = hands.settings.consumer.clone();
+    let (name, time) = (hands.settings.consumer.clone(), hands.settings.lease);
     hands.telemetry.stand_by();
-    while let Some(lease) = Lease::stand_by(&hands.store, &name, &stop).await {
+    while let Some(lease) = Lease::stand_by(&hands.store, &name, time, &stop).await {
         if let Err(error) = lead(hands.under(lease.hold()), lease.hold()).await {
             tracing::warn!(error = chain(&error), "cannot begin; standing by again");
             let _ = stop.run_until_cancelled(tokio::time::sleep(AGAIN_AFTER)).await;

@@ -16,7 +16,8 @@ const CREATE: [(&str, &str); 5] = [
 
 /// An installation whose image is built, with a manager that leads and one that stands by.
 fn two(options: Options, own: &[(&str, &str)]) -> (Installation, Program) {
-    let it = Installation::start_with(options.set("WORKER_CONSUMER", "first"));
+    let it =
+        Installation::start_with(options.set("WORKER_CONSUMER", "first").set("WORKER_LEASE", "6s"));
     it.script("exec cat").delete();
     assert_eq!(leader(&it), "first");
     let second = it.another_manager("second", own);

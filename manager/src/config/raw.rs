@@ -46,6 +46,8 @@ pub struct RawConfig {
     pub builds: Option<usize>,
     /// A build that prints nothing for this long is ended: `10m`.
     pub build_silence: Option<String>,
+    /// How long a manager that was killed is missed before another one leads: `6s`.
+    pub lease: Option<String>,
     /// Entries of the commands stream, before what is acknowledged is trimmed.
     pub commands_entries: Option<usize>,
     /// Entries of the replies stream, roughly.
@@ -189,6 +191,7 @@ impl RawConfig {
         text(&mut self.keep_records, "WORKER_KEEP_RECORDS");
         text(&mut self.orphan_grace, "WORKER_ORPHAN_GRACE");
         text(&mut self.spool, "WORKER_SPOOL");
+        text(&mut self.lease, "WORKER_LEASE");
         text(&mut self.stop_grace, "WORKER_STOP_GRACE");
         text(&mut self.build_silence, "WORKER_BUILD_SILENCE");
         text(&mut self.engine_patience, "WORKER_ENGINE_PATIENCE");

@@ -42,6 +42,9 @@ impl Defaults {
     pub const PIDS: u64 = 2048;
     /// An operator who restores a Redis, or starts another manager, is done sooner.
     pub const ORPHAN_GRACE: Duration = Duration::from_secs(600);
+    /// A manager that was killed is replaced within ten seconds, and an answer of Redis may be lost,
+    /// or take two, without that.
+    pub const LEASE: Duration = Duration::from_secs(6);
     /// How long an agent has to end. Claude Code writes its session and ends its children.
     pub const STOP_GRACE: Duration = Duration::from_secs(10);
 }
@@ -89,6 +92,8 @@ pub struct Settings {
     pub spool_bytes: u64,
     /// What is kept in Redis, and for how long.
     pub retention: Retention,
+    /// How long the lease lasts that nobody renews.
+    pub lease: Duration,
     /// How long an agent has to end.
     pub stop_grace: Duration,
     /// What is left of a worker that nobody knows goes when it was seen for so long.
@@ -160,6 +165,7 @@ impl Settings {
             output_entries: raw.output_entries.unwrap_or(Defaults::OUTPUT_ENTRIES).max(100),
             spool_bytes: spool(raw.spool.as_deref())?,
             retention,
+            lease: lease(raw.lease)?,
             stop_grace: duration("stop_grace (WORKER_STOP_GRACE)", raw.stop_grace)?
                 .unwrap_or(Defaults::STOP_GRACE),
             orphan_grace: duration("orphan_grace (WORKER_ORPHAN_GRACE)", raw.orphan_grace)?
@@ -199,6 +205,15 @@ fn consumer(given: Option<String>) -> Result<String, ConfigError> {
             let host: String = host.unwrap_or_default().chars().filter(|c| is_plain(*c)).collect();
             Ok(if host.is_empty() { "manager".to_owned() } else { host })
         }
+    }
+}
+
+/// At least a second: with less, a busy machine changes its leader without a cause.
+fn lease(given: Option<String>) -> Result<Duration, ConfigError> {
+    let name = "lease (WORKER_LEASE)";
+    match duration(name, given)?.unwrap_or(Defaults::LEASE) {
+        short if short < Duration::from_secs(1) => Err(wrong(name, "must be 1s or longer")),
+        time => Ok(time),
     }
 }
 
@@ -347,6 +362,18 @@ mod tests {
         raw.when_idle = Some("sleep".to_owned());
         let error = Settings::check(raw, Path::new("/none")).unwrap_err().to_string();
         assert!(error.contains("WORKER_WHEN_IDLE") && error.contains("stop or pause"), "{error}");
+    }
+
+    #[test]
+    fn a_lease_is_no_shorter_than_a_second() {
+        let (_folder, raw) = raw();
+        let lease = |text: &str| {
+            let raw = RawConfig { lease: Some(text.to_owned()), ..raw.clone() };
+            Settings::check(raw, Path::new("/none")).map(|settings| settings.lease)
+        };
+        assert_eq!(lease("1s").unwrap(), Duration::from_secs(1));
+        let error = lease("0").unwrap_err().to_string();
+        assert!(error.contains("WORKER_LEASE") && error.contains("1s"), "{error}");
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub use examine::{Permission, RedisFacts};
 pub use follow::{Follower, Seen};
 pub use intake::{Intake, Listener};
 pub use lease::{Holder, LeaseHolder};
-pub use read::{CommandReader, Delivered};
+pub use read::{Asked, CommandReader, Delivered};
 pub use sight::Backlog;
 pub use worker::{Admission, OpenWorker, Tail};
 pub(crate) use write::Batch;

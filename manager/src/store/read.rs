@@ -48,6 +48,19 @@ pub struct Delivered {
     pub fields: Vec<(String, Vec<u8>)>,
 }
 
+/// What is looked up of an entry.
+pub struct Asked<'a> {
+    /// The request that it names.
+    pub request_id: &'a str,
+    /// Its own id.
+    pub entry_id: &'a str,
+    /// The worker in question.
+    pub worker: Option<WorkerId>,
+}
+
+/// The fields of a hash that were asked for.
+type Row = Vec<Option<String>>;
+
 /// Reads the commands stream as one consumer of the group, on a connection of its own.
 pub struct CommandReader {
     connection: MultiplexedConnection,
@@ -84,41 +97,36 @@ impl Store {
         }
     }
 
-    /// What is remembered of a request and of the worker it is about.
+    /// What is remembered of requests and of the workers they are about, in their order. A key
+    /// that something else was written to is the failure of that one request.
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn prior(
+    pub async fn priors(
         &self,
-        request_id: &str,
-        entry_id: &str,
-        worker: Option<WorkerId>,
-    ) -> Result<Prior, StoreError> {
+        requests: &[Asked<'_>],
+    ) -> Result<Vec<Result<Prior, StoreError>>, StoreError> {
         let mut pipe = redis::pipe();
-        pipe.cmd("HMGET")
-            .arg(self.keys.request(request_id))
-            .arg("reply")
-            .arg(format!("entry:{entry_id}"))
-            .arg("retried");
-        if let Some(id) = worker {
-            pipe.cmd("HMGET").arg(self.keys.worker(id)).arg("status").arg("request_id");
+        for asked in requests {
+            pipe.cmd("HMGET").arg(self.keys.request(asked.request_id));
+            pipe.arg("reply").arg(format!("entry:{}", asked.entry_id)).arg("retried");
+            if let Some(id) = asked.worker {
+                pipe.cmd("HMGET").arg(self.keys.worker(id)).arg("status").arg("request_id");
+            }
         }
-        let mut connection = self.short().await?;
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
         let during = StoreError::during("look up a request");
-        let rows: Vec<RedisResult<Vec<Option<String>>>> =
-            pipe.ignore_errors().query_async(&mut connection).await.map_err(&during)?;
-        let rows: Vec<Vec<Option<String>>> =
-            rows.into_iter().collect::<RedisResult<_>>().map_err(&during)?;
-        let cell = |row: usize, column: usize| rows.get(row)?.get(column)?.clone();
-        Ok(Prior {
-            reply: cell(0, 0).and_then(|text| Reply::from_json(&text)),
-            same_entry: cell(0, 1).is_some(),
-            retried: cell(0, 2).is_some_and(|retried| retried == entry_id),
-            record: cell(1, 0).and_then(|word| {
-                let request_id = cell(1, 1).unwrap_or_default();
-                Some(PriorRecord { status: Status::from_wire(&word)?, request_id })
-            }),
-        })
+        let rows: Vec<RedisResult<Row>> =
+            pipe.ignore_errors().query_async(&mut self.short().await?).await.map_err(&during)?;
+        let mut rows = rows.into_iter();
+        let prior = |asked: &Asked<'_>| {
+            let request = rows.next().unwrap_or_else(|| Ok(Row::new()));
+            let worker = asked.worker.and_then(|_| rows.next()).transpose();
+            Ok(prior(asked.entry_id, &request.map_err(&during)?, worker.map_err(&during)?))
+        };
+        Ok(requests.iter().map(prior).collect())
     }
 
     /// Trims the commands stream, when it has grown over its bound, below what is acknowledged.
@@ -148,6 +156,20 @@ impl Store {
         let mut pipe = redis::pipe();
         pipe.cmd("XTRIM").arg(&stream).arg("MINID").arg(boundary);
         self.apply_all(&mut pipe, "trim the commands").await
+    }
+}
+
+fn prior(entry_id: &str, request: &Row, worker: Option<Row>) -> Prior {
+    let cell = |column: usize| request.get(column).cloned().flatten();
+    Prior {
+        reply: cell(0).and_then(|text| Reply::from_json(&text)),
+        same_entry: cell(1).is_some(),
+        retried: cell(2).is_some_and(|retried| retried == entry_id),
+        record: worker.and_then(|worker| {
+            let cell = |column: usize| worker.get(column).cloned().flatten();
+            let request_id = cell(1).unwrap_or_default();
+            Some(PriorRecord { status: Status::from_wire(&cell(0)?)?, request_id })
+        }),
     }
 }
 

@@ -102,6 +102,7 @@ impl Stage {
             worker_redis_url: Some("redis://redis.invalid:6379/0".to_owned()),
             namespace: Some("t".to_owned()),
             wrapper: Some(wrapper),
+            lease: Some("1s".to_owned()), // One that is killed is waited for so long.
             ..RawConfig::default()
         };
         configure(&mut raw);

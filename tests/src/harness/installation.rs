@@ -352,6 +352,8 @@ fn usual_variables(
         ("WORKER_BASE_IMAGE", environment.base_image.clone()),
         ("WORKER_WRAPPER", environment.wrapper.to_string_lossy().into_owned()),
         ("WORKER_NAMESPACE", namespace.to_owned()),
+        // One that is killed and started again waits for its own old lease.
+        ("WORKER_LEASE", "1s".to_owned()),
         ("ANTHROPIC_BASE_URL", model.base_url()),
         ("ANTHROPIC_API_KEY", "scripted-key".to_owned()),
     ];
