@@ -372,7 +372,7 @@ mod tests {
             Settings::check(raw, Path::new("/none")).map(|settings| settings.lease)
         };
         assert_eq!(lease("1s").unwrap(), Duration::from_secs(1));
-        let error = lease("0").unwrap_err().to_string();
+        let error = lease("900ms").unwrap_err().to_string();
         assert!(error.contains("WORKER_LEASE") && error.contains("1s"), "{error}");
     }
 

@@ -174,15 +174,17 @@ impl Stage {
         all.split(' ').filter(|word| word.starts_with(request)).count()
     }
 
-    /// Writes pings until another reader than the manager gets one first, and leaves it pending.
+    /// Writes a ping that another reader than the manager gets, and leaves it pending. In a
+    /// transaction: one that waits for commands is served only after it.
     pub(crate) async fn swallow(&self, request: &str) {
-        let group = ["XREADGROUP", "GROUP", "worker-manager", "gone", "STREAMS", "t:commands", ">"];
-        until("another reader is first", async || {
-            self.redis(&["XADD", "t:commands", "*", "command", "ping", "request_id", request])
-                .await;
-            !self.redis(&group).await.is_empty()
-        })
-        .await;
+        let mut connection = connect(&self.client).await;
+        let mut pipe = redis::pipe();
+        pipe.atomic().cmd("XADD").arg("t:commands").arg("*");
+        pipe.arg(&["command", "ping", "request_id", request]).ignore();
+        pipe.cmd("XREADGROUP").arg(&["GROUP", "worker-manager", "gone", "STREAMS"]);
+        pipe.arg("t:commands").arg(">");
+        let (taken,): (redis::Value,) = pipe.query_async(&mut connection).await.unwrap();
+        assert!(shown(&taken).contains(request), "{taken:?}");
     }
 
     /// Whether every command is acknowledged.
