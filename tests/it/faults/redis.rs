@@ -133,7 +133,7 @@ fn what_is_refused_is_written_later(refuse: impl Fn(&RedisServer, &Installation,
     counts_on(&counter);
     refuse(&redis, &it, true);
     it.manager().signal(SIGCONT);
-    it.soon("complaints in the log", || it.log().contains("redis did not take").then_some(()));
+    it.soon("complaints in the log", || it.log().contains("acting on nothing").then_some(()));
     refuse(&redis, &it, false);
     assert_finished(&it, Work { counter, creates, deleted, delete });
 }
