@@ -17,9 +17,9 @@ use crate::engine::{EngineError, Pruning};
 /// in another, know it too.
 const RECORDS_API: usize = 44;
 
-/// What an engine before 23.0 says when somebody else asks for its records at the same moment. It
-/// has no status of its own.
-const BUSY: &str = "already running";
+/// What an engine before 23.0 says when somebody else asks for its records at the same moment, and
+/// when an image goes while it adds up all of them. Neither has a status of its own, and both pass.
+const BUSY: [&str; 2] = ["already running", "was not found"];
 const BUSY_PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(serde::Deserialize)]
@@ -67,7 +67,8 @@ impl DockerEngine {
         loop {
             match self.get::<Usage>(&path).await {
                 Err(EngineError::Refused { reason, .. })
-                    if reason.contains(BUSY) && Instant::now() < deadline =>
+                    if BUSY.iter().any(|busy| reason.contains(busy))
+                        && Instant::now() < deadline =>
                 {
                     tokio::time::sleep(BUSY_PAUSE).await;
                 }
