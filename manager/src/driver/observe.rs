@@ -104,6 +104,7 @@ pub(super) fn tick(world: &mut World, effects: &mut Effects) {
     let ids: BTreeSet<_> = world.workers.keys().copied().collect();
     for id in ids {
         let Some(worker) = world.workers.get_mut(&id) else { continue };
+        worker.heed_clock(now);
         if is_abandoned(worker, now) {
             let problem = Problem::new(
                 ErrorKind::Internal,

@@ -30,6 +30,12 @@ impl Restarts {
     pub fn are_due(&self, now: Timestamp) -> bool {
         self.next_at.is_none_or(|at| at <= now)
     }
+
+    /// A pause that has become longer than any is over: the clock was set back.
+    pub(super) fn heed_clock(&mut self, now: Timestamp) {
+        self.next_at =
+            self.next_at.map(|at| if at.duration_since(now) > LONGEST_PAUSE { now } else { at });
+    }
 }
 
 impl Worker {

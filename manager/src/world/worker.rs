@@ -19,7 +19,7 @@
 //! ([`Permit`]). Of a worker that has ended, nobody wants that it runs, until somebody says so; one that
 //! failed is started again where its `create` wanted that ([`Restarts`]).
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 use worker_protocol::command::Force;
 use worker_protocol::create::Life;
@@ -27,6 +27,9 @@ use worker_protocol::{Create, Header, LimitName, Problem, Pulse, Status, WorkerI
 
 use super::{Course, Permit, Restarts};
 use crate::image::{ImageHash, Rendered};
+
+/// The longest time for which [`Worker::not_before`] holds anything back.
+const LONGEST_WAIT: SignedDuration = SignedDuration::from_secs(10);
 
 /// One worker.
 pub struct Worker {
@@ -309,6 +312,14 @@ impl Worker {
         self.stage = stage;
         self.course = Course::Awake;
         self.since = now;
+    }
+
+    /// After a clock that was set back, nothing has happened in the future, and what waits, waits no
+    /// longer than it was to.
+    pub fn heed_clock(&mut self, now: Timestamp) {
+        self.since = self.since.min(now);
+        self.not_before = self.not_before.filter(|at| at.duration_since(now) <= LONGEST_WAIT);
+        self.restarts.heed_clock(now);
     }
 
     /// The state as clients see it.
