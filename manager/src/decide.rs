@@ -115,9 +115,9 @@ fn decide_create(
             "what is left of an earlier worker {id} is just being removed: send this again"
         )));
     }
-    match question.record {
-        Some(record) if record.request_id != question.request_id => taken(),
-        Some(record) if record.status.is_end() => Decision::AlreadySo(told(id, record.status)),
+    match (question.record, recorded_status(world, question, id)) {
+        (Some(record), _) if record.request_id != question.request_id => taken(),
+        (Some(_), Some(status)) if status.is_end() => Decision::AlreadySo(told(id, status)),
         _ => match admit(create, catalogue).err().or_else(|| world.is_full()) {
             None => Decision::Enact(Enactment::Create(id)),
             Some(problem) => Decision::Refuse(problem),
@@ -129,10 +129,16 @@ fn decide_delete(world: &World, question: &Question<'_>, id: WorkerId, force: Fo
     if world.workers.contains_key(&id) {
         return Decision::Enact(Enactment::Delete(id, force));
     }
-    match question.record {
-        Some(record) => already(id, record.status),
+    match recorded_status(world, question, id) {
+        Some(status) => already(id, status),
         None => unknown(id),
     }
+}
+
+/// How a worker stands that does not exist. It may have gone after its record was looked up.
+fn recorded_status(world: &World, question: &Question<'_>, id: WorkerId) -> Option<Status> {
+    let gone = world.gone.get(&id).map(|gone| gone.status);
+    gone.or(question.record.map(|record| record.status))
 }
 
 /// Decides about a worker that must exist, and be there to stay.

@@ -49,7 +49,7 @@ pub(super) fn listed(
             Some(id) if world.workers.contains_key(&id) => {
                 there.insert(id, &instance.state);
             }
-            Some(id) if world.gone.get(&id).is_some_and(|at| asked_at <= *at) => {}
+            Some(id) if world.gone.get(&id).is_some_and(|gone| asked_at <= gone.at) => {}
             _ => adopt(world, instance, &BTreeMap::new(), effects),
         }
     }
@@ -100,7 +100,7 @@ pub(super) fn tick(world: &mut World, effects: &mut Effects) {
     let now = effects.now;
     world.requests.forget_old(now);
     world.builds.forget_old(now);
-    world.gone.retain(|_, at| now.duration_since(*at) < GONE_IS_REMEMBERED);
+    world.gone.retain(|_, gone| now.duration_since(gone.at) < GONE_IS_REMEMBERED);
     let ids: BTreeSet<_> = world.workers.keys().copied().collect();
     for id in ids {
         let Some(worker) = world.workers.get_mut(&id) else { continue };

@@ -7,7 +7,7 @@ use worker_protocol::{ErrorKind, LimitName, Problem, Status, WorkerId};
 use super::effects::{Effects, Write};
 use super::{Autopsy, Launch, LaunchError, Outcome, Resolution, Start, restart};
 use crate::decide::told;
-use crate::world::{Ended, Evidence, Stage, StepKind, Until, Wish, Worker, World};
+use crate::world::{Ended, Evidence, Gone, Stage, StepKind, Until, Wish, Worker, World};
 
 /// The time before something that failed for want of an engine is tried again.
 const AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(5);
@@ -257,8 +257,8 @@ pub(super) fn settle(world: &mut World, id: WorkerId, effects: &mut Effects) {
         effects.write(Write::Acknowledge(entry));
     }
     if matches!(worker.stage, Stage::Removed(_)) {
+        world.gone.insert(id, Gone { at: effects.now, status: worker.status() });
         world.workers.remove(&id);
-        world.gone.insert(id, effects.now);
     }
 }
 

@@ -28,7 +28,7 @@ pub use worker::{
 
 use jiff::Timestamp;
 use std::collections::BTreeMap;
-use worker_protocol::WorkerId;
+use worker_protocol::{Status, WorkerId};
 
 use crate::image::ImageHash;
 use crate::image::collect::Shield;
@@ -46,15 +46,24 @@ pub struct World {
     pub sweeps: Sweeps,
     /// How much there may be at once, and who waits for room.
     pub capacity: Capacity,
-    /// Workers that were removed lately, and when: the engine's answer to an older question may
-    /// still name them.
-    pub gone: BTreeMap<WorkerId, Timestamp>,
+    /// Workers that were removed lately: the engine's answer to an older question may still name
+    /// them, and what was read of a record may be older.
+    pub gone: BTreeMap<WorkerId, Gone>,
     /// What is left of workers that nobody knows.
     pub orphans: Orphans,
     /// When the host last told what it has.
     pub host_seen_at: Option<Timestamp>,
     /// Requests that were seen and are not answered, or were answered lately.
     pub requests: Requests,
+}
+
+/// A worker that was removed.
+#[derive(Clone, Copy, Debug)]
+pub struct Gone {
+    /// When.
+    pub at: Timestamp,
+    /// How it ended.
+    pub status: Status,
 }
 
 impl World {
