@@ -215,35 +215,28 @@ impl Batch<'_> {
     /// Adds an entry that could not be understood: who sent it and why it failed, never its body,
     /// which may hold secrets.
     pub(crate) fn dead(&mut self, header: &Header, problem: &Problem, now: jiff::Timestamp) {
-        let keep = self.store.retention.events;
-        self.pipe
-            .cmd("XADD")
-            .arg(self.store.keys.dead())
-            .arg("MAXLEN")
-            .arg("~")
-            .arg(keep)
-            .arg("*")
+        self.put_aside(problem, now)
             .arg(&["entry_id", &header.entry_id])
             .arg(&["request_id", &header.request_id])
-            .arg(&["command", &header.command])
-            .arg(&["error", problem.kind.as_str()])
-            .arg(&["message", &problem.message])
-            .arg(&["timestamp", &worker_protocol::rfc3339(now)]);
+            .arg(&["command", &header.command]);
     }
 
     /// Adds an entry about something that could not be written.
     pub(crate) fn not_written(&mut self, problem: &Problem, now: jiff::Timestamp) {
+        self.put_aside(problem, now);
+    }
+
+    fn put_aside(&mut self, problem: &Problem, now: jiff::Timestamp) -> &mut Pipeline {
         let keep = self.store.retention.events;
         self.pipe
             .cmd("XADD")
             .arg(self.store.keys.dead())
-            .arg("MAXLEN")
-            .arg("~")
+            .arg(&["MAXLEN", "~"])
             .arg(keep)
             .arg("*")
             .arg(&["error", problem.kind.as_str()])
             .arg(&["message", &problem.message])
-            .arg(&["timestamp", &worker_protocol::rfc3339(now)]);
+            .arg(&["timestamp", &worker_protocol::rfc3339(now)])
     }
 
     /// Acknowledges a command.
