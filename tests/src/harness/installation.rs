@@ -329,11 +329,16 @@ impl Drop for Installation {
             manager.kill();
         }
         self.engine.clean(&self.namespace);
+        let take_away = |words: &[&str]| {
+            // A second panic would end the process before the services of this test are ended.
+            let gone = self.redis.ask::<i64>(words);
+            assert!(gone.is_ok() || std::thread::panicking(), "{words:?}: {gone:?}");
+        };
         for user in self.users() {
-            let _: i64 = self.redis.run(&["ACL", "DELUSER", &user]);
+            take_away(&["ACL", "DELUSER", &user]);
         }
         for key in self.redis.keys(&self.key("*")) {
-            let _: i64 = self.redis.run(&["UNLINK", &key]);
+            take_away(&["UNLINK", &key]);
         }
         let _inside = self.runtime.enter();
         self.model.take();
