@@ -73,6 +73,18 @@ impl Keys {
         self.under(format_args!("fence:{host}"))
     }
 
+    /// Hash of what each worker may reach, by its network.
+    #[must_use]
+    pub fn passages(&self) -> String {
+        self.under("gateway")
+    }
+
+    /// Hash of what workers have used of their limits at the gateway.
+    #[must_use]
+    pub fn spent(&self) -> String {
+        self.under("gateway:spent")
+    }
+
     /// Stream of replies.
     #[must_use]
     pub fn responses(&self) -> String {

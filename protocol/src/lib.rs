@@ -6,13 +6,14 @@
 //! Reading order: [`key`] and [`id`] name things; [`fields`] reads the two forms of an entry with
 //! the notations of [`value`]; [`command`] and [`create`] are what clients ask for ([`pattern`]: which
 //! commands an agent may run), [`reply`] what they are told; [`input`] and [`output`] are a worker's own streams; [`boot`] and [`pulse`] are
-//! what manager and wrapper tell each other.
+//! what manager and wrapper tell each other, [`gateway`] what the manager tells the gateway.
 
 pub mod agent;
 pub mod boot;
 pub mod command;
 pub mod create;
 pub mod fields;
+pub mod gateway;
 pub mod id;
 pub mod input;
 pub mod key;

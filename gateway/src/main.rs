@@ -1,0 +1,3 @@
+//! The program: reads its boot document, and passes on what workers may reach.
+
+fn main() {}

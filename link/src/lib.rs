@@ -1,0 +1,1 @@
+//! How Redis is reached: at one address, by sentinels or in a cluster, with or without TLS.
