@@ -2,11 +2,15 @@
 //! program uses. Nothing else reads the environment.
 
 mod capacity;
+mod credentials;
+mod egress;
 mod gc;
 mod raw;
 mod settings;
 
 pub use capacity::RawCapacity;
+pub use credentials::RawCredential;
+pub use egress::RawEgress;
 pub use gc::{Gc, RawGc};
 pub use raw::{RawConfig, RawLimits};
 pub use settings::{Defaults, Settings};
