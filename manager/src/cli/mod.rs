@@ -177,10 +177,10 @@ fn hands(mut raw: RawConfig) -> Result<Hands, Error> {
     raw.take_credentials(
         catalogue.agents().flat_map(|a| a.head.credentials.iter().map(String::as_str)),
     );
-    for name in raw.credentials.keys().filter(|name| !catalogue.takes_credential(name)) {
-        tracing::warn!(name, "no agent's template takes this credential");
-    }
     let settings = Settings::check(raw, &std::env::current_exe()?)?;
+    for name in settings.terms.without_agent(&catalogue) {
+        tracing::warn!(%name, "no agent's template takes this credential");
+    }
     for wish in &settings.prebuild {
         let agent = catalogue.agent(wish.agent);
         let known = agent.and_then(|agent| catalogue.check_modules(agent, &wish.modules));

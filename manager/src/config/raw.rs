@@ -4,18 +4,19 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use worker_protocol::AgentType;
+use worker_protocol::{AgentType, Secret};
 
-use super::{ConfigError, RawCapacity, RawGc};
+use super::{ConfigError, RawCapacity, RawCredential, RawEgress, RawGc};
 use crate::engine::Confinement;
 use crate::image::{AgentOverride, Companions, Offer};
+use crate::passage::Terms;
 
 /// The file's name in the working directory, and below the user's configuration directory.
 const FILE: &str = "worker-manager.toml";
 
 /// Every key of the file, each of them optional. The environment variable of a key `x` at the top
 /// is `WORKER_X`; `REDIS_URL` and `DOCKER_HOST` stand for themselves. Tables stand in the file only, but for
-/// `[capacity]`.
+/// `[capacity]` and `[egress]`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawConfig {
@@ -107,8 +108,11 @@ pub struct RawConfig {
     pub capacity: RawCapacity,
     /// Limits of a worker that names none itself.
     pub limits: RawLimits,
-    /// Environment variables for agents, by the name that a template lists under `credentials`.
-    pub credentials: BTreeMap<String, worker_protocol::Secret>,
+    /// Which hosts workers may reach.
+    pub egress: RawEgress,
+    /// Credentials for agents: by the name of the variable that a template lists under
+    /// `credentials`, or by a name of the operator's.
+    pub credentials: BTreeMap<String, RawCredential>,
     /// The file that was read, if there was one.
     #[serde(skip)]
     pub file: Option<PathBuf>,
@@ -175,6 +179,17 @@ impl RawConfig {
         Ok(Offer { companions, agents: self.agents.clone() })
     }
 
+    /// What workers may reach, and as whom.
+    ///
+    /// # Errors
+    /// Names the key, and what would be right; also when a credential's file cannot be read.
+    pub fn terms(&self) -> Result<Terms, ConfigError> {
+        Ok(Terms {
+            egress: self.egress.check()?,
+            credentials: super::credentials::check(&self.credentials)?,
+        })
+    }
+
     fn from_file(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
             what: "the configuration file",
@@ -217,6 +232,7 @@ impl RawConfig {
             self.prebuild = images.split_whitespace().map(str::to_owned).collect();
         }
         self.capacity.overlay(&env)?;
+        self.egress.overlay(&env);
         text(&mut self.listen, "WORKER_LISTEN");
         text(&mut self.otlp_endpoint, "OTEL_EXPORTER_OTLP_ENDPOINT");
         text(&mut self.log_format, "WORKER_LOG_FORMAT");
@@ -248,12 +264,14 @@ impl RawConfig {
         number(&mut self.output_entries, "WORKER_OUTPUT_ENTRIES")
     }
 
-    /// Credentials that stand in the environment under the names that templates list.
+    /// Credentials that stand in the environment under the names that templates list. What the file
+    /// says besides the value holds.
     #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
     pub fn take_credentials<'a>(&mut self, names: impl IntoIterator<Item = &'a str>) {
         for name in names {
             if let Some(value) = std::env::var(name).ok().filter(|value| !value.is_empty()) {
-                self.credentials.insert(name.to_owned(), worker_protocol::Secret::new(value));
+                let credential = self.credentials.entry(name.to_owned()).or_default();
+                (credential.value, credential.file) = (Some(Secret::new(value)), None);
             }
         }
     }

@@ -1,7 +1,6 @@
 //! The configuration as the program uses it: complete and checked.
 
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use worker_protocol::{Keys, Problem, Secret, value};
 use super::{ConfigError, Gc, RawConfig, RawLimits, RedisSource};
 use crate::engine::Builder;
 use crate::image::{ContextFile, ImageWish};
+use crate::passage::Terms;
 use crate::store::Retention;
 use crate::world::Rules;
 
@@ -104,8 +104,8 @@ pub struct Settings {
     pub when_idle: WhenIdle,
     /// Where health and metrics are served.
     pub listen: Option<SocketAddr>,
-    /// Environment variables for agents.
-    pub credentials: BTreeMap<String, Secret>,
+    /// What workers may reach, and as whom.
+    pub terms: Arc<Terms>,
 }
 
 impl Settings {
@@ -124,6 +124,7 @@ impl Settings {
     /// Names the key, and what would be right.
     pub fn check(raw: RawConfig, own_program: &Path) -> Result<Self, ConfigError> {
         let (redis, keys) = RedisSource::check(&raw)?;
+        let terms = raw.terms()?;
         let beside = || own_program.with_file_name("worker-wrapper");
         let wrapper = raw.wrapper.unwrap_or_else(beside);
         let keep = duration("keep_records (WORKER_KEEP_RECORDS)", raw.keep_records)?;
@@ -169,7 +170,7 @@ impl Settings {
             limits: limits(&raw.limits)?,
             when_idle: when_idle(raw.when_idle.as_deref())?,
             listen: raw.listen.as_deref().map(listen).transpose()?,
-            credentials: raw.credentials,
+            terms: Arc::new(terms),
         })
     }
 }

@@ -28,5 +28,5 @@ pub use catalogue::{AgentTemplate, Catalogue, Module};
 pub use context::ContextFile;
 pub use load::{AgentOverride, CatalogueError, Companions, Offer};
 pub use spec::{BaseOwner, ImageHash, ImageSpec, Rendered};
-pub use template::{Companion, SizeClass};
+pub use template::{AgentHead, Companion, ModelHead, SizeClass};
 pub use wish::ImageWish;
