@@ -7,7 +7,7 @@
 //! way of the [`engine`], with an [`image`] and a [`passage`]; [`outbox`] writes reply, record and event.
 //! `sources` are what happens without a command, and `sleepers` what comes for workers that are
 //! paused. [`serve`] runs all of it, while this manager has the `lease`. [`client`] is the other
-//! side, for [`run`] and for other programs; [`archive`] moves images to other machines,
+//! side, for [`run`] and for other programs; [`archive`] moves images to other machines, [`sbom`] lists what is in one,
 //! [`telemetry`] shows what goes on and [`doctor`] what is wrong.
 
 pub mod act;
@@ -29,6 +29,7 @@ pub mod orphan;
 mod outbox;
 pub mod passage;
 pub mod run;
+pub mod sbom;
 pub mod serve;
 mod sleepers;
 mod sources;
