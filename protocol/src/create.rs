@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::agent::{AgentProtocol, AgentType};
+use crate::caller::CallerName;
 use crate::fields::Fields;
 use crate::id::{ModuleName, WorkerId};
 use crate::limits::Limits;
@@ -174,6 +175,9 @@ pub struct Create {
     /// Hosts that the worker may reach.
     #[serde(default)]
     pub egress: Vec<String>,
+    /// Who asked for it, once a signature has proven it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<CallerName>,
 }
 
 impl Create {
@@ -215,6 +219,7 @@ impl Create {
             model: fields.text("model", SHORT_LIMIT)?,
             mcp: fields.object("mcp")?,
             egress: short_list(fields, "egress")?,
+            caller: None,
         };
         create.check_together()?;
         Ok(create)

@@ -1,11 +1,13 @@
 //! What the operator configured. [`raw`] is what was written down; [`settings`] is what the
 //! program uses. Nothing else reads the environment.
 
+mod callers;
 mod capacity;
 mod gc;
 mod raw;
 mod settings;
 
+pub use callers::RawCaller;
 pub use capacity::RawCapacity;
 pub use gc::{Gc, RawGc};
 pub use raw::{RawConfig, RawLimits};
