@@ -12,6 +12,7 @@
 
 pub mod act;
 pub mod archive;
+pub mod caller;
 mod caught;
 pub mod chain;
 pub mod client;

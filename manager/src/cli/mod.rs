@@ -39,6 +39,12 @@ pub(crate) struct Arguments {
     /// The word before all keys [environment: WORKER_NAMESPACE] [default: worker]
     #[arg(long, global = true)]
     namespace: Option<String>,
+    /// Sign commands as this caller [environment: WORKER_CALLER]
+    #[arg(long, global = true)]
+    caller: Option<String>,
+    /// With the key in this file [environment: WORKER_CALLER_KEY_FILE]
+    #[arg(long, global = true)]
+    caller_key_file: Option<PathBuf>,
     /// A step at which the manager is to die, such as `Written` or `Written:2` (of tests)
     #[cfg(feature = "failpoints")]
     #[arg(long, global = true)]
@@ -156,6 +162,8 @@ fn raw_config(arguments: &Arguments) -> Result<RawConfig, Error> {
     let mut raw = RawConfig::read(arguments.config.as_deref())?;
     raw.redis_url = arguments.redis_url.clone().or(raw.redis_url);
     raw.namespace = arguments.namespace.clone().or(raw.namespace);
+    raw.caller = arguments.caller.clone().or(raw.caller);
+    raw.caller_key_file = arguments.caller_key_file.clone().or(raw.caller_key_file);
     Ok(raw)
 }
 
@@ -208,7 +216,7 @@ fn stop_signal() -> std::io::Result<CancellationToken> {
 }
 
 fn client(raw: &RawConfig) -> Result<Client, Error> {
-    Ok(Client::open(raw)?)
+    Ok(Client::open(raw)?.signing(raw.signer()?))
 }
 
 fn store(raw: &RawConfig) -> Result<Store, Error> {

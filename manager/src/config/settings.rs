@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use worker_protocol::boot::{Bounds, WhenIdle};
 use worker_protocol::limits::Limits;
-use worker_protocol::{Keys, Problem, Secret, value};
+use worker_protocol::{Keys, Problem, value};
 
-use super::{ConfigError, Gc, RawConfig, RawLimits, RedisSource};
+use super::{ConfigError, Gc, RawConfig, RawLimits, RedisSource, callers};
+use crate::caller::Callers;
 use crate::engine::Builder;
 use crate::image::{ContextFile, ImageWish};
 use crate::passage::Terms;
@@ -86,6 +87,8 @@ pub struct Settings {
     pub gc: Gc,
     /// How many workers there may be at once.
     pub capacity: Rules,
+    /// Who may send commands.
+    pub callers: Callers,
     /// Entries of an output that are kept.
     pub output_entries: usize,
     /// Bytes of a worker's output that wait on disk while Redis is away; 0: none.
@@ -123,6 +126,7 @@ impl Settings {
     /// # Errors
     /// Names the key, and what would be right.
     pub fn check(raw: RawConfig, own_program: &Path) -> Result<Self, ConfigError> {
+        let callers = callers::check(&raw)?;
         let (redis, keys) = RedisSource::check(&raw)?;
         let terms = raw.terms()?;
         let beside = || own_program.with_file_name("worker-wrapper");
@@ -159,6 +163,7 @@ impl Settings {
             prebuild: prebuild(&raw.prebuild)?,
             gc: Gc::check(raw.gc)?,
             capacity: raw.capacity.check()?,
+            callers,
             output_entries: raw.output_entries.unwrap_or(Defaults::OUTPUT_ENTRIES).max(100),
             spool_bytes: spool(raw.spool.as_deref())?,
             retention,
