@@ -26,8 +26,7 @@ pub(super) fn boot(
     agent: &AgentTemplate,
     open: OpenWorker,
 ) -> Result<Vec<u8>, Problem> {
-    let mut files = files(spec, agent);
-    let policy = policy(hands, spec, agent, &mut files);
+    let policy = policy(hands, spec, agent);
     let (own, usual) = (&spec.limits, &hands.settings.limits);
     let given = operators_environment(hands, spec, agent)?;
     let operators = given.clone().into_keys();
@@ -38,7 +37,7 @@ pub(super) fn boot(
         agent: boot_agent(hands, spec, agent, given),
         life: spec.life,
         restart: spec.restart,
-        files,
+        files: files_of(hands, spec, agent),
         policy,
         bounds: Bounds {
             output_entries: hands.settings.output_entries,
@@ -58,8 +57,9 @@ pub(super) fn boot(
     })
 }
 
-/// What the agent reads, outside of its workspace and not its own to change.
-fn files(spec: &Create, agent: &AgentTemplate) -> Vec<BootFile> {
+/// What the agent reads, outside of its workspace and not its own to change, with the vendor's files
+/// for what holds it to its commands.
+pub(super) fn files_of(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> Vec<BootFile> {
     let mcp = (!spec.mcp.is_empty()).then(|| Value::Object(spec.mcp.clone()).to_string());
     let texts = [
         (agent.head.instructions.as_str(), spec.instructions.clone()),
@@ -69,21 +69,17 @@ fn files(spec: &Create, agent: &AgentTemplate) -> Vec<BootFile> {
     let file = |(path, text): (&str, Option<String>)| {
         Some(BootFile { path: path.to_owned(), text: text? })
     };
-    texts.into_iter().filter_map(file).collect()
+    let held = !spec.allowed_commands.is_empty();
+    let vendors = held.then(|| hands.catalogue.policy_files(agent)).into_iter().flatten();
+    let vendors = vendors.map(|(path, text)| BootFile { path, text });
+    texts.into_iter().filter_map(file).chain(vendors).collect()
 }
 
-/// What holds the agent to its commands, with the vendor's own files for that.
-fn policy(
-    hands: &Hands,
-    spec: &Create,
-    agent: &AgentTemplate,
-    files: &mut Vec<BootFile>,
-) -> Option<BootPolicy> {
+/// What holds the agent to its commands.
+fn policy(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> Option<BootPolicy> {
     if spec.allowed_commands.is_empty() {
         return None;
     }
-    let vendors = hands.catalogue.policy_files(agent);
-    files.extend(vendors.into_iter().map(|(path, text)| BootFile { path, text }));
     let by_protocol = spec.protocol == Some(AgentProtocol::Acp);
     Some(BootPolicy {
         allowed: spec.allowed_commands.clone(),

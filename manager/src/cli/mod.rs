@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
-use worker_manager::act::Hands;
+use worker_manager::act::{Hands, check_runtime};
 use worker_manager::chain::chain;
 use worker_manager::client::Client;
 use worker_manager::config::{RawConfig, RedisSource, Settings};
@@ -21,6 +21,7 @@ use worker_manager::run::{Ending, Print, Task, run};
 use worker_manager::serve::serve;
 use worker_manager::store::{Retention, Store};
 use worker_manager::telemetry::{http, log};
+use worker_protocol::ErrorKind;
 
 use dead::DeadVerb;
 use doctor::Form;
@@ -170,6 +171,12 @@ fn raw_config(arguments: &Arguments) -> Result<RawConfig, Error> {
 async fn serve_until_stopped(raw: RawConfig) -> Result<ExitCode, Error> {
     let export = log::open(&raw)?;
     let (hands, stop) = (hands(raw)?, stop_signal()?);
+    match check_runtime(&hands).await {
+        Err(problem) if problem.kind == ErrorKind::EngineUnavailable => {
+            tracing::warn!(%problem, "cannot see whether the engine has the runtime for workers");
+        }
+        checked => checked.map_err(|problem| problem.message)?,
+    }
     http::listen(&hands, &stop).await?;
     let served = serve(hands, stop).await;
     if let Some(export) = export {

@@ -92,6 +92,11 @@ pub struct RawConfig {
     pub engine_patience: Option<String>,
     /// What becomes of a worker whose `idle_timeout` is over: `stop` or `pause`.
     pub when_idle: Option<String>,
+    /// What runs workers, by the engine's name for it: `runc`, `runsc`, `kata`, …; default: what the
+    /// engine takes by itself.
+    pub runtime: Option<String>,
+    /// Which system calls workers may make: `strict` or `engine`.
+    pub seccomp: Option<String>,
     /// What builds images: `auto`, `classic` or `buildkit`.
     pub builder: Option<String>,
     /// Whether workers may have an engine of their own, and what keeps that from the host: `off`,
@@ -138,6 +143,8 @@ pub struct RawLimits {
     pub cpus: Option<f64>,
     /// Number.
     pub pids: Option<u64>,
+    /// Size.
+    pub disk: Option<String>,
     /// Duration.
     pub turn_timeout: Option<String>,
     /// Duration.
@@ -247,6 +254,8 @@ impl RawConfig {
         }
         text(&mut self.when_idle, "WORKER_WHEN_IDLE");
         text(&mut self.builder, "WORKER_BUILDER");
+        text(&mut self.runtime, "WORKER_RUNTIME");
+        text(&mut self.seccomp, "WORKER_SECCOMP");
         if let Some(images) = env("WORKER_PREBUILD") {
             self.prebuild = images.split_whitespace().map(str::to_owned).collect();
         }
