@@ -52,6 +52,7 @@ pub(super) fn boot(
             ..Bounds::default()
         },
         operators: operators.filter(|name| !spec.env.contains_key(name)).collect(),
+        token: Some(open.token),
     };
     serde_json::to_vec(&boot).map_err(|error| {
         Problem::new(ErrorKind::Internal, format!("failed to write the boot document: {error}"))

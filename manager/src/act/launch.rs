@@ -44,9 +44,10 @@ pub(super) async fn launch(
     let url = &hands.settings.workers_redis_url;
     let open = hands.store.prepare_worker(id, url);
     let admission = open.admission.clone();
+    let token = Admission::of(open.token.reveal());
     let boot = boot(hands, id, &order.spec, agent, open)?;
     let companion = companion(hands, agent, &order.spec)?;
-    let plan = InstancePlan { companion, ..plan(hands, id, order, &admission) };
+    let plan = InstancePlan { companion, ..plan(hands, id, order, &admission, token) };
     engine.create(&plan).await.map_err(|error| match error {
         EngineError::NoImage { .. } => LaunchError::NoImage(Problem::from(&error)),
         error => LaunchError::Failed(Problem::from(&error)),
@@ -168,7 +169,13 @@ fn store_problem(error: &StoreError) -> Problem {
     failed(chain(error))
 }
 
-fn plan(hands: &Hands, id: WorkerId, order: LaunchOrder, admission: &Admission) -> InstancePlan {
+fn plan(
+    hands: &Hands,
+    id: WorkerId,
+    order: LaunchOrder,
+    admission: &Admission,
+    token: Admission,
+) -> InstancePlan {
     let settings = &hands.settings;
     let limits = &order.spec.limits;
     // A caller's own image without modules has no user of ours, and no home.
@@ -181,6 +188,7 @@ fn plan(hands: &Hands, id: WorkerId, order: LaunchOrder, admission: &Admission) 
         created_at: order.created_at,
         image: order.image.clone(),
         admission: admission.clone(),
+        token: Some(token),
         spec: (*order.spec).clone(),
     };
     InstancePlan {

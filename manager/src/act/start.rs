@@ -1,5 +1,6 @@
 //! Starting the instance of a worker that ran before.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use worker_protocol::boot::Again;
@@ -21,7 +22,7 @@ pub(super) async fn start(hands: &Hands, id: WorkerId, spec: &Create) -> Result<
     let name = hands.name(id);
     let agent = hands.catalogue.agent(spec.agent_type)?;
     let env = boot::operators_environment(hands, spec, agent)?;
-    let input = serde_json::to_vec(&Again { env }).map_err(|error| {
+    let input = serde_json::to_vec(&Again { env, tokens: BTreeSet::new() }).map_err(|error| {
         Problem::new(ErrorKind::Internal, format!("failed to write the boot document: {error}"))
     })?;
     let found = find(hands, &name).await?;
