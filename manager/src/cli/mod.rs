@@ -14,14 +14,13 @@ use tokio_util::sync::CancellationToken;
 use worker_manager::act::Hands;
 use worker_manager::chain::chain;
 use worker_manager::client::Client;
-use worker_manager::config::{Defaults, RawConfig, Settings};
+use worker_manager::config::{RawConfig, RedisSource, Settings};
 use worker_manager::engine::DockerEngine;
 use worker_manager::image::Catalogue;
 use worker_manager::run::{Ending, Print, Task, run};
 use worker_manager::serve::serve;
 use worker_manager::store::{Retention, Store};
 use worker_manager::telemetry::{http, log};
-use worker_protocol::Keys;
 
 use dead::DeadVerb;
 use doctor::Form;
@@ -188,7 +187,7 @@ fn hands(mut raw: RawConfig) -> Result<Hands, Error> {
         known.map_err(|problem| format!("prebuild: {wish}: {}", problem.message))?;
     }
     let (keys, keep) = (settings.keys.clone(), settings.retention.clone());
-    let store = Store::open(settings.redis_url.reveal(), keys, keep)?;
+    let store = Store::open(&settings.redis, keys, keep)?;
     let engine = DockerEngine::connect(settings.docker_host.as_deref(), settings.builder)?;
     Ok(Hands::new(Arc::new(engine), store, catalogue, settings))
 }
@@ -209,13 +208,12 @@ fn stop_signal() -> std::io::Result<CancellationToken> {
 }
 
 fn client(raw: &RawConfig) -> Result<Client, Error> {
-    Ok(Client::new(store(raw)?))
+    Ok(Client::open(raw)?)
 }
 
 fn store(raw: &RawConfig) -> Result<Store, Error> {
-    let keys = Keys::new(raw.namespace.as_deref().unwrap_or(Defaults::NAMESPACE))?;
-    let url = raw.redis_url.as_deref().unwrap_or(Defaults::REDIS_URL);
-    Ok(Store::open(url, keys, Retention::default())?)
+    let (redis, keys) = RedisSource::check(raw)?;
+    Ok(Store::open(&redis, keys, Retention::default())?)
 }
 
 async fn ping(raw: RawConfig) -> Result<ExitCode, Error> {

@@ -20,8 +20,22 @@ const FILE: &str = "worker-manager.toml";
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawConfig {
-    /// `redis://user:password@host:port/db` (`REDIS_URL`).
+    /// `redis://user:password@host:port/db`, `rediss://…`, `redis+sentinel://host,host/name/db`,
+    /// `redis+cluster://host,host` (`REDIS_URL`).
     pub redis_url: Option<String>,
+    /// A file with the password, in place of one in `redis_url`.
+    pub redis_password_file: Option<PathBuf>,
+    /// A file of certificates in PEM that those of Redis are signed by; default: the usual
+    /// authorities.
+    pub redis_ca: Option<PathBuf>,
+    /// The certificate in PEM that Redis is shown.
+    pub redis_cert: Option<PathBuf>,
+    /// Its key in PEM.
+    pub redis_key: Option<PathBuf>,
+    /// The user of the sentinels, where they have users.
+    pub redis_sentinel_username: Option<String>,
+    /// A file with the sentinels' password, where they ask for one.
+    pub redis_sentinel_password_file: Option<PathBuf>,
     /// The address by which workers reach Redis, without credentials; default: that of `redis_url`.
     pub worker_redis_url: Option<String>,
     /// The word that all keys and names begin with.
@@ -199,6 +213,7 @@ impl RawConfig {
         text(&mut self.redis_url, "REDIS_URL");
         text(&mut self.docker_host, "DOCKER_HOST");
         text(&mut self.worker_redis_url, "WORKER_REDIS_URL");
+        text(&mut self.redis_sentinel_username, "WORKER_REDIS_SENTINEL_USERNAME");
         text(&mut self.namespace, "WORKER_NAMESPACE");
         text(&mut self.network, "WORKER_NETWORK");
         text(&mut self.base_image, "WORKER_BASE_IMAGE");
@@ -227,6 +242,11 @@ impl RawConfig {
                 *slot = Some(PathBuf::from(value));
             }
         };
+        path(&mut self.redis_password_file, "WORKER_REDIS_PASSWORD_FILE");
+        path(&mut self.redis_ca, "WORKER_REDIS_CA");
+        path(&mut self.redis_cert, "WORKER_REDIS_CERT");
+        path(&mut self.redis_key, "WORKER_REDIS_KEY");
+        path(&mut self.redis_sentinel_password_file, "WORKER_REDIS_SENTINEL_PASSWORD_FILE");
         path(&mut self.ca_bundle, "WORKER_CA_BUNDLE");
         path(&mut self.wrapper, "WORKER_WRAPPER");
         path(&mut self.templates, "WORKER_TEMPLATES");

@@ -16,6 +16,8 @@ mod frame;
 mod helpers;
 pub mod layers;
 pub mod load;
+#[cfg(test)]
+mod pinned_tests;
 mod policy;
 mod source;
 pub mod spec;
