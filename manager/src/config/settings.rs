@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use worker_protocol::boot::{Bounds, WhenIdle};
 use worker_protocol::limits::Limits;
-use worker_protocol::{Keys, Problem, Secret, value};
+use worker_protocol::{Keys, Problem, value};
 
 use super::{ConfigError, Gc, RawConfig, RawLimits, RedisSource};
 use crate::engine::Builder;
