@@ -8,6 +8,8 @@ use worker_protocol::{
 };
 
 use super::Hands;
+use super::passage::proxy_environment;
+use crate::engine::Enclosure;
 use crate::image::AgentTemplate;
 use crate::store::OpenWorker;
 
@@ -25,6 +27,7 @@ pub(super) fn boot(
     spec: &Create,
     agent: &AgentTemplate,
     open: OpenWorker,
+    enclosure: &Enclosure,
 ) -> Result<Vec<u8>, Problem> {
     let mut files = files(spec, agent);
     let policy = policy(hands, spec, agent, &mut files);
@@ -34,7 +37,7 @@ pub(super) fn boot(
         worker_id: id,
         redis: open.access,
         keys: open.keys,
-        agent: boot_agent(hands, spec, agent),
+        agent: boot_agent(hands, spec, agent, enclosure),
         life: spec.life,
         restart: spec.restart,
         files,
@@ -93,7 +96,12 @@ fn policy(
     })
 }
 
-fn boot_agent(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> BootAgent {
+fn boot_agent(
+    hands: &Hands,
+    spec: &Create,
+    agent: &AgentTemplate,
+    enclosure: &Enclosure,
+) -> BootAgent {
     let custom = !spec.agent_command.is_empty();
     let command = if custom { &spec.agent_command } else { &agent.head.command };
     BootAgent {
@@ -101,7 +109,7 @@ fn boot_agent(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> BootAgent 
         version: (!custom).then(|| agent.head.version.clone()),
         protocol: spec.protocol.unwrap_or(agent.head.protocol),
         command: command.clone(),
-        env: environment(hands, spec, agent),
+        env: environment(hands, spec, agent, enclosure),
         system_prompt_file: (!spec.allowed_commands.is_empty()).then(|| SYSTEM_PROMPT.to_owned()),
         model: spec.model.clone(),
         mcp_file: (!spec.mcp.is_empty()).then(|| MCP.to_owned()),
@@ -110,11 +118,18 @@ fn boot_agent(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> BootAgent 
     }
 }
 
-/// What the templates set, then the operator's credentials for this agent, then the caller's own.
-fn environment(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> BTreeMap<String, Secret> {
-    let templates = hands.catalogue.environment(agent, &spec.modules);
+/// The way out and what the templates set, then the operator's credentials for this agent, then the
+/// caller's own.
+fn environment(
+    hands: &Hands,
+    spec: &Create,
+    agent: &AgentTemplate,
+    enclosure: &Enclosure,
+) -> BTreeMap<String, Secret> {
+    let mut plain = proxy_environment(enclosure.gateway().into());
+    plain.extend(hands.catalogue.environment(agent, &spec.modules));
     let mut env: BTreeMap<_, _> =
-        templates.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
+        plain.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
     if hands.settings.ca_bundle.is_some() {
         // The image trusts the bundle; programs that bring their own authorities look here.
         for name in ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE"] {

@@ -5,7 +5,7 @@ use tokio::time::{Instant, sleep};
 use worker_protocol::boot::Again;
 use worker_protocol::{Create, ErrorKind, Problem, WorkerId};
 
-use super::launch::{FIRST_PULSE, failed, first_pulse};
+use super::launch::{FIRST_PULSE, enclose, failed, first_pulse, open_passage, redis_url, verify};
 use super::{Hands, boot, store_problem};
 use crate::driver::Start;
 use crate::engine::{Found, InstanceName};
@@ -27,15 +27,18 @@ pub(super) async fn start(hands: &Hands, id: WorkerId, spec: &Create) -> Result<
     let found = find(hands, &name).await?;
     let known = label::read(&found.labels)
         .ok_or_else(|| failed("its instance does not carry this program's labels".to_owned()))?;
-    let url = &hands.settings.workers_redis_url;
-    let admitted = hands.store.admit_worker(id, url, &known.admission).await;
+    let enclosure = enclose(hands, id).await?;
+    let url = redis_url(hands, &enclosure);
+    let admitted = hands.store.admit_worker(id, &url, &known.admission).await;
     admitted.map_err(|error| store_problem(&error))?;
+    open_passage(hands, id, &known.spec, &enclosure).await?;
     pass(Failpoint::WorkerAdmitted);
     if !lives(hands, id, &name).await? {
         hands.store.begin_run(id, found.started_at).await.map_err(|error| store_problem(&error))?;
         hands.engine.start(&name, &input).await.map_err(|error| Problem::from(&error))?;
         pass(Failpoint::InstanceStarted);
     }
+    verify(hands, &name, &enclosure).await?;
     match first_pulse(hands, id, &name).await {
         Ok(launch) => Ok(Start { image: known.image, launch }),
         Err(problem) => {

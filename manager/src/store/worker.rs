@@ -38,7 +38,7 @@ pub struct OpenWorker {
 pub struct Admission(pub String);
 
 impl Admission {
-    fn of(password: &str) -> Self {
+    pub(super) fn of(password: &str) -> Self {
         use sha2::{Digest, Sha256};
         let digest = Sha256::digest(password);
         Self(digest.iter().map(|byte| format!("{byte:02x}")).collect())
@@ -274,7 +274,7 @@ fn rules(workers_url: &str, admission: &Admission, keys: &BootKeys) -> Vec<Strin
 }
 
 /// 244 random bits.
-fn new_password() -> String {
+pub(super) fn new_password() -> String {
     format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple())
 }
 
