@@ -1,0 +1,8 @@
+//! The gateway as a process, with a real Redis, and servers and workers on addresses of loopback.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod egress;
+mod gateway;
+mod redis_door;
+mod redis_server;
+mod told;
