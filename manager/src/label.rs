@@ -24,9 +24,13 @@ pub const HOLDS: &str = "io.worker-manager.holds";
 /// Of an image: what it builds on, by name.
 pub const BASE: &str = "io.worker-manager.base";
 /// What lets the worker's Redis user in again.
-const ADMISSION: &str = "io.worker-manager.admission";
+pub const ADMISSION: &str = "io.worker-manager.admission";
 /// What the gateway compares the worker's token with.
 const TOKEN: &str = "io.worker-manager.token";
+/// The installation whose gateway it is, or whose gateway's image.
+pub const GATEWAY: &str = "io.worker-manager.gateway";
+/// Tells apart what gateways were told, and tells nothing of it.
+pub const DOCUMENT: &str = "io.worker-manager.document";
 /// The wish without secrets and without long texts.
 const SPEC: &str = "io.worker-manager.spec";
 

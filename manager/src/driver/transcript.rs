@@ -283,6 +283,7 @@ impl Play {
                     _ => InstanceState::Ended(End { code: 0, oom_killed: false, at: None }),
                 },
                 ip_address: None,
+                networks: std::collections::BTreeSet::new(),
                 started_at: None,
             }
         };

@@ -25,6 +25,7 @@ pub mod template;
 mod wish;
 
 pub use catalogue::{AgentTemplate, Catalogue, Module};
+pub(crate) use context::Archive;
 pub use context::ContextFile;
 pub use load::{AgentOverride, CatalogueError, Companions, Offer};
 pub use spec::{BaseOwner, ImageHash, ImageSpec, Rendered};

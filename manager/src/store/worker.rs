@@ -278,7 +278,7 @@ fn rules(workers_url: &str, admission: &Admission, keys: &BootKeys) -> Vec<Strin
 }
 
 /// 244 random bits.
-fn new_password() -> String {
+pub(super) fn new_password() -> String {
     format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple())
 }
 

@@ -10,6 +10,7 @@
 //!   left ([`leftovers`] says what may go, [`plain_http`] asks for what bollard cannot read);
 //! - [`instance`] takes a container through its life with its [`companion`], for whose [`readiness`] it
 //!   waits, and [`volumes`], and [`found`] reads how one stands;
+//! - [`enclosure`] is a container's network, and [`gateway`] its only neighbour there;
 //! - [`last_words`], [`memory`], [`network`], [`pause`], [`watch`] and [`trial`] do what their names
 //!   say.
 
@@ -21,8 +22,10 @@ mod buildkit_log;
 mod cache;
 mod companion;
 mod connection;
+mod enclosure;
 mod facts;
 mod found;
+mod gateway;
 mod identity;
 mod image;
 mod images;

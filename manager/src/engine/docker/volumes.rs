@@ -47,7 +47,7 @@ impl DockerEngine {
         Ok(())
     }
 
-    /// Volumes without an instance, and the companions that use them.
+    /// Volumes and networks without an instance, and the companions that use them.
     pub(super) async fn left_by_instances(
         &self,
         labels: &[(String, String)],
@@ -55,6 +55,10 @@ impl DockerEngine {
         let mut left: BTreeMap<InstanceName, Vec<Leftover>> = BTreeMap::new();
         for leftover in self.volumes(labels).await? {
             left.entry(leftover.of.clone()).or_default().push(leftover);
+        }
+        for (of, network) in self.list_enclosures(labels).await? {
+            let what = format!("network {}", network.name);
+            left.entry(of.clone()).or_default().push(Leftover { of, what });
         }
         let mut alone = Vec::new();
         for (of, volumes) in left {
