@@ -12,6 +12,7 @@ mod build_faults;
 mod capacity;
 mod claude;
 mod codex;
+mod credentials;
 mod dead;
 mod docker_module;
 mod doctor;
