@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 
 mod acl;
+mod admission;
 mod capacity;
 mod dead;
 mod images;
@@ -11,8 +12,10 @@ mod lease;
 mod limits;
 mod orphans;
 mod pause;
+mod reach;
 mod rest;
 mod restart;
+mod servers;
 mod stage;
 
 use serde_json::json;
