@@ -1,9 +1,11 @@
 //! What goes through the seam.
 
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
+
+use super::Enclosure;
 
 /// The name of an instance, which is its identity on a host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,6 +53,15 @@ pub struct HostDetails {
     pub warnings: Vec<String>,
 }
 
+/// Whether an instance can look names up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// As the host does.
+    Known,
+    /// None: it is treated as a worker is.
+    Unknown,
+}
+
 /// A program to run once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trial {
@@ -60,6 +71,8 @@ pub struct Trial {
     pub image: String,
     /// A network that is there.
     pub network: String,
+    /// Whether it can look names up.
+    pub names: Names,
     /// A static program.
     pub program: Vec<u8>,
     /// What it is started with.
@@ -215,17 +228,58 @@ pub struct InstancePlan {
     pub image: String,
     /// The memory of what exists: enough to know the worker again.
     pub labels: BTreeMap<String, String>,
-    /// The network it joins.
-    pub network: String,
+    /// Its network.
+    pub enclosure: Enclosure,
     /// What it may use.
     pub quotas: Quotas,
     /// Seconds that it has to end after it was asked to.
     pub stop_grace_seconds: i64,
     /// What runs beside it, if anything does.
     pub companion: Option<CompanionPlan>,
-    /// A folder that is kept apart from the rest of its files, and goes with it. What the image has
-    /// there is in it at first.
-    pub home: Option<String>,
+    /// Where it may write. All else of its files is as in the image, and stays so.
+    pub writable: Vec<Writable>,
+    /// Which system calls it may make.
+    pub system_calls: SystemCalls,
+    /// What runs it, by the engine's name for it; none: what the engine takes by itself.
+    pub runtime: Option<String>,
+}
+
+/// A place where an instance may write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Writable {
+    /// On the host's disk. It outlives a stop, and goes with the instance.
+    Kept {
+        /// Tells it from the others of the instance: lower-case letters and digits.
+        word: String,
+        /// Where it is seen; in all of these places it is the same.
+        folders: Vec<String>,
+        /// What is in it at first.
+        begins: Begins,
+    },
+    /// In memory, root's, and empty at each start.
+    Fleeting {
+        /// Where it is seen.
+        folder: String,
+    },
+}
+
+/// What is in a place that is kept, at first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begins {
+    /// What the image has there, with its owners.
+    AsInImage,
+    /// Nothing, whatever the image has there; it is root's.
+    Empty,
+}
+
+/// Which system calls an instance may make.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SystemCalls {
+    /// Those that programs, builds and debuggers need.
+    #[default]
+    Strict,
+    /// What the engine allows by itself.
+    Engines,
 }
 
 /// An instance beside an instance: of the same image and on the same network address, with rights
@@ -236,6 +290,8 @@ pub struct CompanionPlan {
     pub command: Vec<String>,
     /// A folder that both see. The companion is ready when a file of this name is in it.
     pub shared: String,
+    /// Environment variables of its processes.
+    pub env: BTreeMap<String, String>,
     /// The file in [`Self::shared`] that shows that it is ready.
     pub ready: String,
     /// A folder that only the companion sees, on a file system that images can be kept on.
@@ -274,8 +330,10 @@ pub struct Found {
     pub labels: BTreeMap<String, String>,
     /// How it stands.
     pub state: InstanceState,
-    /// Its address on the workers' network, while it runs.
+    /// Its address on its network, while it runs.
     pub ip_address: Option<String>,
+    /// The names of the networks that it is on.
+    pub networks: BTreeSet<String>,
     /// When it was last started.
     pub started_at: Option<Timestamp>,
 }

@@ -4,12 +4,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 
 mod acl;
+mod callers;
 mod capacity;
 mod dead;
 mod images;
 mod lease;
 mod limits;
 mod orphans;
+mod passage;
 mod pause;
 mod rest;
 mod restart;

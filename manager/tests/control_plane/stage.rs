@@ -12,14 +12,17 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use worker_manager::act::Hands;
-use worker_manager::config::{RawConfig, Settings};
+use worker_manager::config::{RawConfig, RedisSource, Settings};
 use worker_manager::engine::{InstanceState, ScriptedEngine};
 use worker_manager::image::{Catalogue, Offer};
 use worker_manager::serve::serve;
 use worker_manager::store::{Retention, Store};
 use worker_protocol::boot::Again;
-use worker_protocol::{Boot, Keys, Pulse};
+use worker_protocol::{Boot, Pulse};
 
+/// What the wrapper tells of a gateway that nothing gets past.
+pub(crate) const TIGHT: &str = r#"{"leaks": [], "forbidden": "HTTP/1.1 403 Forbidden",
+    "allowed": "HTTP/1.1 200 OK", "redis": "+PONG"}"#;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Stage {
@@ -56,6 +59,7 @@ impl Stage {
         until("redis answers", async || client.get_multiplexed_async_connection().await.is_ok())
             .await;
         let engine = ScriptedEngine::new();
+        engine.print_in_trials(TIGHT);
         let wrappers = tokio::spawn(play_wrappers(Arc::clone(&engine), client.clone()));
         Self { engine, folder, redis, client, wrappers, asked: AtomicUsize::new(0) }
     }
@@ -90,25 +94,36 @@ impl Stage {
 
     /// Redis, as a client has it.
     pub(crate) fn store(&self) -> Store {
-        Store::open(&self.url(), Keys::new("t").unwrap(), Retention::default()).unwrap()
+        self.store_at(&self.url())
+    }
+
+    /// The same, with other credentials.
+    pub(crate) fn store_at(&self, url: &str) -> Store {
+        let (redis_url, namespace) = (Some(url.to_owned()), Some("t".to_owned()));
+        let raw = RawConfig { redis_url, namespace, ..RawConfig::default() };
+        let (redis, keys) = RedisSource::check(&raw).unwrap();
+        Store::open(&redis, keys, Retention::default()).unwrap()
     }
 
     /// One that is configured otherwise.
     pub(crate) fn manager_with(&self, configure: impl FnOnce(&mut RawConfig)) -> Manager {
         let wrapper = self.folder.path().join("worker-wrapper");
         std::fs::write(&wrapper, "a wrapper").unwrap();
+        let gateway = self.folder.path().join("worker-gateway");
+        std::fs::write(&gateway, "a gateway").unwrap();
         let mut raw = RawConfig {
             redis_url: Some(self.url()),
             worker_redis_url: Some("redis://redis.invalid:6379/0".to_owned()),
             namespace: Some("t".to_owned()),
             wrapper: Some(wrapper),
+            gateway: Some(gateway),
             lease: Some("1s".to_owned()), // One that is killed is waited for so long.
             ..RawConfig::default()
         };
         configure(&mut raw);
         let settings = Settings::check(raw, Path::new("/none")).unwrap();
-        let url = settings.redis_url.reveal();
-        let store = Store::open(url, settings.keys.clone(), settings.retention.clone()).unwrap();
+        let (keys, keep) = (settings.keys.clone(), settings.retention.clone());
+        let store = Store::open(&settings.redis, keys, keep).unwrap();
         let engine: Arc<ScriptedEngine> = Arc::clone(&self.engine);
         let hands =
             Hands::new(engine, store, Catalogue::load(None, &Offer::default()).unwrap(), settings);
@@ -194,7 +209,9 @@ impl Stage {
 
     /// How many Redis users there are for workers.
     pub(crate) async fn workers_users(&self) -> usize {
-        self.redis(&["ACL", "USERS"]).await.split(' ').filter(|user| user.starts_with("t-")).count()
+        let users = self.redis(&["ACL", "USERS"]).await;
+        let workers = |user: &&str| user.starts_with("t-") && *user != "t-gateway";
+        users.split(' ').filter(workers).count()
     }
 }
 
