@@ -5,6 +5,7 @@
 
 mod acl;
 mod admission;
+mod callers;
 mod capacity;
 mod dead;
 mod images;
