@@ -12,6 +12,7 @@ mod images;
 mod lease;
 mod limits;
 mod orphans;
+mod passage;
 mod pause;
 mod reach;
 mod rest;

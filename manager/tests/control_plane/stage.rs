@@ -22,6 +22,9 @@ use worker_protocol::{Boot, Pulse};
 
 use crate::servers::Server;
 
+/// What the wrapper tells of a gateway that nothing gets past.
+pub(crate) const TIGHT: &str = r#"{"leaks": [], "forbidden": "HTTP/1.1 403 Forbidden",
+    "allowed": "HTTP/1.1 200 OK", "redis": "+PONG"}"#;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Stage {
@@ -65,6 +68,7 @@ impl Stage {
         until("redis answers", async || client.get_multiplexed_async_connection().await.is_ok())
             .await;
         let engine = ScriptedEngine::new();
+        engine.print_in_trials(TIGHT);
         let wrappers = tokio::spawn(play_wrappers(Arc::clone(&engine), client.clone()));
         let asked = AtomicUsize::new(0);
         Self { engine, folder, redis, options, prefix, client, wrappers, asked }
@@ -124,11 +128,14 @@ impl Stage {
     pub(crate) fn manager_with(&self, configure: impl FnOnce(&mut RawConfig)) -> Manager {
         let wrapper = self.folder.path().join("worker-wrapper");
         std::fs::write(&wrapper, "a wrapper").unwrap();
+        let gateway = self.folder.path().join("worker-gateway");
+        std::fs::write(&gateway, "a gateway").unwrap();
         let mut raw = RawConfig {
             redis_url: Some(self.url()),
             worker_redis_url: Some("redis://redis.invalid:6379/0".to_owned()),
             namespace: Some("t".to_owned()),
             wrapper: Some(wrapper),
+            gateway: Some(gateway),
             lease: Some("1s".to_owned()), // One that is killed is waited for so long.
             ..RawConfig::default()
         };
@@ -241,7 +248,9 @@ impl Stage {
 
     /// How many Redis users there are for workers.
     pub(crate) async fn workers_users(&self) -> usize {
-        self.redis(&["ACL", "USERS"]).await.split(' ').filter(|user| user.starts_with("t-")).count()
+        let users = self.redis(&["ACL", "USERS"]).await;
+        let workers = |user: &&str| user.starts_with("t-") && *user != "t-gateway";
+        users.split(' ').filter(workers).count()
     }
 }
 
