@@ -15,7 +15,7 @@ pub mod act;
 pub mod archive;
 pub mod caller;
 mod caught;
-pub mod chain;
+pub use worker_link::chain;
 pub mod client;
 pub mod config;
 pub mod decide;
