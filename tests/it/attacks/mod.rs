@@ -8,6 +8,7 @@ mod image;
 mod kernel;
 mod outside;
 mod places;
+mod redis;
 mod wrapper;
 
 use worker_tests::harness::{Installation, Worker};
