@@ -29,6 +29,7 @@ mod lease;
 pub mod orphan;
 mod outbox;
 pub mod passage;
+pub mod policy;
 pub mod run;
 pub mod serve;
 mod sleepers;

@@ -8,6 +8,7 @@ mod agents;
 mod bad_input;
 mod build;
 mod build_faults;
+mod callers;
 mod capacity;
 mod claude;
 mod codex;

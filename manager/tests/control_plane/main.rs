@@ -12,6 +12,7 @@ mod lease;
 mod limits;
 mod orphans;
 mod pause;
+mod policy;
 mod rest;
 mod restart;
 mod stage;
