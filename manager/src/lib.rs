@@ -31,6 +31,7 @@ mod lease;
 pub mod orphan;
 mod outbox;
 pub mod passage;
+pub mod policy;
 pub mod run;
 pub mod sbom;
 pub mod serve;

@@ -9,6 +9,7 @@ mod attacks;
 mod bad_input;
 mod build;
 mod build_faults;
+mod callers;
 mod capacity;
 mod claude;
 mod codex;

@@ -3,6 +3,7 @@
 mod dead;
 mod doctor;
 mod images;
+mod policy;
 mod table;
 
 use clap::{Args, Parser, Subcommand};
@@ -26,6 +27,7 @@ use worker_protocol::ErrorKind;
 use dead::DeadVerb;
 use doctor::Form;
 use images::ImagesVerb;
+use policy::PolicyVerb;
 
 /// Runs coding agents in containers, commanded by a Redis stream.
 #[derive(Parser)]
@@ -80,6 +82,11 @@ enum Verb {
     Dead {
         #[command(subcommand)]
         verb: DeadVerb,
+    },
+    /// Look at what callers may do
+    Policy {
+        #[command(subcommand)]
+        verb: PolicyVerb,
     },
     /// Look at images, and move them
     Images {
@@ -145,6 +152,7 @@ pub(crate) fn main(arguments: Arguments) -> ExitCode {
                 Ok(ExitCode::SUCCESS)
             }
             Verb::Gc { dry_run } => images::gc(&client(&raw)?, dry_run).await,
+            Verb::Policy { verb } => policy::policy(verb),
             Verb::Dead { verb } => dead::dead(&store(&raw)?, verb).await,
             Verb::Images { verb } => images::images(&hands(raw)?, verb).await,
         }

@@ -12,6 +12,7 @@ mod effects;
 mod observe;
 mod orphans;
 mod outcome;
+mod policy;
 mod restart;
 #[cfg(test)]
 mod transcript;
