@@ -17,6 +17,7 @@ pub mod chain;
 pub mod client;
 pub mod config;
 pub mod decide;
+mod disk_limits;
 pub mod doctor;
 pub mod driver;
 pub mod engine;

@@ -127,6 +127,8 @@ pub enum Write {
     FirstPrompt(String, WorkerId, Secret),
     /// The end of a worker's turn, once for the request.
     Interrupt(String, WorkerId),
+    /// A worker has written more to the disk than so many bytes, and is to end.
+    OverDisk(WorkerId, u64),
     /// An image is used.
     Touch(ImageHash),
     /// What is known about an image that was built.

@@ -75,6 +75,7 @@ struct State {
     starts: BTreeMap<InstanceName, usize>,
     left: BTreeMap<InstanceName, BTreeMap<String, String>>,
     last_words: BTreeMap<InstanceName, String>,
+    written: BTreeMap<InstanceName, u64>,
 }
 
 impl ScriptedEngine {
@@ -137,6 +138,11 @@ impl ScriptedEngine {
     #[must_use]
     pub fn left(&self) -> Vec<InstanceName> {
         self.state().left.keys().cloned().collect()
+    }
+
+    /// An instance has written so many bytes.
+    pub fn set_written(&self, name: &InstanceName, bytes: u64) {
+        self.state().written.insert(name.clone(), bytes);
     }
 
     /// The disk is so full.
@@ -433,6 +439,13 @@ impl Engine for ScriptedEngine {
         self.call(Verb::List).await?;
         let has = |found: &Found| labels.iter().all(|(k, v)| found.labels.get(k) == Some(v));
         Ok(self.state().instances.values().filter(|found| has(found)).cloned().collect())
+    }
+
+    async fn written(
+        &self,
+        _labels: &[(String, String)],
+    ) -> Result<BTreeMap<InstanceName, u64>, EngineError> {
+        Ok(self.state().written.clone())
     }
 
     async fn leftovers(&self, labels: &[(String, String)]) -> Result<Vec<Leftover>, EngineError> {

@@ -11,7 +11,7 @@
 //! - [`instance`] takes a container through its life with its [`companion`], for whose [`readiness`] it
 //!   waits, and [`volumes`], and [`found`] reads how one stands; [`hardening`] with [`seccomp`] is what
 //!   keeps it from the host;
-//! - [`last_words`], [`memory`], [`network`], [`pause`], [`watch`] and [`trial`] do what their names
+//! - [`last_words`], [`memory`], [`network`], [`pause`], [`usage`], [`watch`] and [`trial`] do what their names
 //!   say.
 
 mod apart;
@@ -40,6 +40,7 @@ mod printed;
 mod readiness;
 mod seccomp;
 mod trial;
+mod usage;
 mod verbs;
 mod volumes;
 mod watch;
