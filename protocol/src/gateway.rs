@@ -55,6 +55,9 @@ pub struct RedisTarget {
     pub username: Option<String>,
     /// Its password.
     pub password: Option<Secret>,
+    /// In a cluster: the hash tag that all keys have, so that they lie in one slot.
+    #[serde(default)]
+    pub hash_tag: Option<String>,
     /// Of the sentinels, where they ask for one.
     pub sentinel_username: Option<String>,
     /// Of the sentinels, where they ask for one.

@@ -28,12 +28,13 @@ pub(super) fn boot(
 ) -> Result<Vec<u8>, Problem> {
     let policy = policy(hands, spec, agent);
     let (own, usual) = (&spec.limits, &hands.settings.limits);
-    let operators = operators_environment(hands, agent).into_keys();
+    let given = operators_environment(hands, spec, agent)?;
+    let operators = given.clone().into_keys();
     let boot = Boot {
         worker_id: id,
         redis: open.access,
         keys: open.keys,
-        agent: boot_agent(hands, spec, agent),
+        agent: boot_agent(hands, spec, agent, given),
         life: spec.life,
         restart: spec.restart,
         files: files_of(hands, spec, agent),
@@ -89,7 +90,12 @@ fn policy(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> Option<BootPol
     })
 }
 
-fn boot_agent(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> BootAgent {
+fn boot_agent(
+    hands: &Hands,
+    spec: &Create,
+    agent: &AgentTemplate,
+    given: BTreeMap<String, Secret>,
+) -> BootAgent {
     let custom = !spec.agent_command.is_empty();
     let command = if custom { &spec.agent_command } else { &agent.head.command };
     BootAgent {
@@ -97,7 +103,7 @@ fn boot_agent(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> BootAgent 
         version: (!custom).then(|| agent.head.version.clone()),
         protocol: spec.protocol.unwrap_or(agent.head.protocol),
         command: command.clone(),
-        env: environment(hands, spec, agent),
+        env: environment(hands, spec, agent, given),
         system_prompt_file: (!spec.allowed_commands.is_empty()).then(|| SYSTEM_PROMPT.to_owned()),
         model: spec.model.clone(),
         mcp_file: (!spec.mcp.is_empty()).then(|| MCP.to_owned()),
@@ -107,7 +113,12 @@ fn boot_agent(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> BootAgent 
 }
 
 /// What the templates set, then the operator's credentials for this agent, then the caller's own.
-fn environment(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> BTreeMap<String, Secret> {
+fn environment(
+    hands: &Hands,
+    spec: &Create,
+    agent: &AgentTemplate,
+    given: BTreeMap<String, Secret>,
+) -> BTreeMap<String, Secret> {
     let templates = hands.catalogue.environment(agent, &spec.modules);
     let mut env: BTreeMap<_, _> =
         templates.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
@@ -117,7 +128,7 @@ fn environment(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> BTreeMap<
             env.insert(name.to_owned(), Secret::new("/etc/ssl/certs/ca-certificates.crt"));
         }
     }
-    env.extend(operators_environment(hands, agent));
+    env.extend(given);
     env.extend(spec.env.clone());
     if !spec.allowed_commands.is_empty() {
         let held = agent.head.policy.env.iter();
@@ -129,11 +140,12 @@ fn environment(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> BTreeMap<
 /// The operator's credentials for an agent, as they are configured now.
 pub(super) fn operators_environment(
     hands: &Hands,
+    _spec: &Create,
     agent: &AgentTemplate,
-) -> BTreeMap<String, Secret> {
-    let credentials = &hands.settings.credentials;
-    let names = agent.head.credentials.iter();
-    names.filter_map(|name| Some((name.clone(), credentials.get(name)?.clone()))).collect()
+) -> Result<BTreeMap<String, Secret>, Problem> {
+    let all = hands.settings.terms.credentials.values();
+    let own = all.filter(|credential| agent.head.credentials.contains(&credential.variable));
+    Ok(own.map(|credential| (credential.variable.clone(), credential.secret.clone())).collect())
 }
 
 /// What an agent is told about the commands it may run, in the part of its prompt that it cannot
