@@ -25,6 +25,8 @@ pub enum Failpoint {
     BuildEnded,
     /// An instance is to be made.
     LaunchBegins,
+    /// Its network is there, with the gateway on it.
+    NetworkMade,
     /// Its instance is there.
     InstanceCreated,
     /// Its instance runs and has its boot document.
@@ -51,7 +53,7 @@ pub enum Failpoint {
 
 impl Failpoint {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::EntryRead,
         Self::EntryLookedUp,
         Self::WriteBegins,
@@ -61,6 +63,7 @@ impl Failpoint {
         Self::BuildBegins,
         Self::BuildEnded,
         Self::LaunchBegins,
+        Self::NetworkMade,
         Self::InstanceCreated,
         Self::InstanceStarted,
         Self::FirstPulse,

@@ -26,7 +26,13 @@ pub const BASE: &str = "io.worker-manager.base";
 /// Who asked for it.
 const CALLER: &str = "io.worker-manager.caller";
 /// What lets the worker's Redis user in again.
-const ADMISSION: &str = "io.worker-manager.admission";
+pub const ADMISSION: &str = "io.worker-manager.admission";
+/// What the gateway compares the worker's token with.
+const TOKEN: &str = "io.worker-manager.token";
+/// The installation whose gateway it is, or whose gateway's image.
+pub const GATEWAY: &str = "io.worker-manager.gateway";
+/// Tells apart what gateways were told, and tells nothing of it.
+pub const DOCUMENT: &str = "io.worker-manager.document";
 /// The wish without secrets and without long texts.
 const SPEC: &str = "io.worker-manager.spec";
 
@@ -44,6 +50,8 @@ pub struct Known {
     pub image: String,
     /// What lets its Redis user in again.
     pub admission: Admission,
+    /// What lets it use models; none, of a worker from before there was a gateway.
+    pub token: Option<Admission>,
     /// The wish, as far as it is written.
     pub spec: Create,
 }
@@ -61,6 +69,9 @@ impl Known {
             (ADMISSION.to_owned(), self.admission.0.clone()),
             (SPEC.to_owned(), spec_text(&self.spec)),
         ]);
+        if let Some(token) = &self.token {
+            labels.insert(TOKEN.to_owned(), token.0.clone());
+        }
         if let Some(id) = &self.correlation_id {
             labels.insert(CORRELATION.to_owned(), id.clone());
         }
@@ -93,6 +104,7 @@ pub fn read(labels: &BTreeMap<String, String>) -> Option<Known> {
         created_at: labels.get(CREATED)?.parse().ok()?,
         image: labels.get(IMAGE)?.clone(),
         admission: Admission(labels.get(ADMISSION)?.clone()),
+        token: labels.get(TOKEN).cloned().map(Admission),
         spec: serde_json::from_str(labels.get(SPEC)?).ok()?,
     })
 }

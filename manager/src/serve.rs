@@ -19,6 +19,7 @@ use crate::caught::caught;
 use crate::chain::chain;
 use crate::driver::{BuildJob, Effect, Event, Write, handle};
 use crate::engine::BuildError;
+use crate::gateway::keeper;
 use crate::inbox::Inbox;
 use crate::lease::{Hold, Lease};
 use crate::sleepers::{self, Mind};
@@ -86,6 +87,7 @@ async fn lead(hands: Hands, hold: &Hold) -> Result<(), StoreError> {
         base_image = hands.settings.base_image,
         "ready"
     );
+    listeners.spawn(keeper::keep(hands.clone(), writes.clone(), over.clone()));
     let nudges = Nudges { look_now, minds };
     let loop_ = Loop::new(hands, hold.name(), events, writes, nudges, handled);
     tokio::select! {

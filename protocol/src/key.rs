@@ -182,6 +182,12 @@ impl Keys {
         format!("{}-{id}", self.namespace)
     }
 
+    /// The name of the gateway: of its container and of its Redis user.
+    #[must_use]
+    pub fn gateway_name(&self) -> String {
+        format!("{}-gateway", self.namespace)
+    }
+
     fn under(&self, rest: impl fmt::Display) -> String {
         match self.in_cluster {
             true => format!("{{{}}}:{rest}", self.namespace),

@@ -14,6 +14,7 @@ pub mod bridge;
 mod brief;
 pub mod cgroup;
 pub mod check;
+pub mod confined;
 pub mod connection;
 pub mod downlink;
 pub mod driver;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use worker_protocol::boot::{BOOT_PATH, GATE_SOCKET};
 use worker_wrapper::kept::{FOLDER, Kept};
-use worker_wrapper::{boot, chain, check, hook, log, worker};
+use worker_wrapper::{boot, chain, check, confined, hook, log, worker};
 
 /// See `docs/decisions/0011-speed-of-the-wrapper.md`.
 #[cfg(target_env = "musl")]
@@ -36,6 +36,10 @@ fn main() -> ExitCode {
                 println!("{}", check::check(&address));
                 return ExitCode::SUCCESS;
             }
+            ("confined", Some(gateway)) => {
+                println!("{}", confined::confined(&gateway, &arguments.collect::<Vec<_>>()));
+                return ExitCode::SUCCESS;
+            }
             ("--version", None) => {
                 println!("worker-wrapper {}", env!("CARGO_PKG_VERSION"));
                 return ExitCode::SUCCESS;
@@ -44,7 +48,8 @@ fn main() -> ExitCode {
                 log(format_args!(
                     "use: worker-wrapper [--boot FILE] [--state FOLDER]; without FILE, stdin is \
                      read; without FOLDER, what is to be kept is in {FOLDER}; or: worker-wrapper \
-                     hook pretooluse [SOCKET]; or: worker-wrapper check HOST:PORT"
+                     hook pretooluse [SOCKET]; or: worker-wrapper check HOST:PORT; or: \
+                     worker-wrapper confined GATEWAY ADDRESS:PORT…"
                 ));
                 return ExitCode::from(CONFIG);
             }

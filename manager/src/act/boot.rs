@@ -8,7 +8,10 @@ use worker_protocol::{
 };
 
 use super::Hands;
+use super::passage::surroundings;
+use crate::engine::Enclosure;
 use crate::image::AgentTemplate;
+use crate::passage::Surroundings;
 use crate::store::OpenWorker;
 
 /// The agent's user, the same in every image.
@@ -25,11 +28,13 @@ pub(super) fn boot(
     spec: &Create,
     agent: &AgentTemplate,
     open: OpenWorker,
+    enclosure: &Enclosure,
 ) -> Result<Vec<u8>, Problem> {
     let policy = policy(hands, spec, agent);
     let (own, usual) = (&spec.limits, &hands.settings.limits);
-    let given = operators_environment(hands, spec, agent)?;
-    let operators = given.clone().into_keys();
+    let Surroundings { env: mut given, tokens } = surroundings(hands, spec, enclosure)?;
+    given.extend(tokens.into_iter().map(|name| (name, open.token.clone())));
+    let operators: Vec<_> = given.keys().cloned().collect();
     let boot = Boot {
         worker_id: id,
         redis: open.access,
@@ -50,7 +55,8 @@ pub(super) fn boot(
             stop_grace: hands.settings.stop_grace,
             ..Bounds::default()
         },
-        operators: operators.filter(|name| !spec.env.contains_key(name)).collect(),
+        operators: operators.into_iter().filter(|name| !spec.env.contains_key(name)).collect(),
+        token: Some(open.token),
     };
     serde_json::to_vec(&boot).map_err(|error| {
         Problem::new(ErrorKind::Internal, format!("failed to write the boot document: {error}"))
@@ -112,7 +118,7 @@ fn boot_agent(
     }
 }
 
-/// What the templates set, then the operator's credentials for this agent, then the caller's own.
+/// What the templates set, then what the operator gives to this worker, then the caller's own.
 fn environment(
     hands: &Hands,
     spec: &Create,
@@ -135,17 +141,6 @@ fn environment(
         env.extend(held.map(|(name, value)| (name.clone(), Secret::new(value.clone()))));
     }
     env
-}
-
-/// The operator's credentials for an agent, as they are configured now.
-pub(super) fn operators_environment(
-    hands: &Hands,
-    _spec: &Create,
-    agent: &AgentTemplate,
-) -> Result<BTreeMap<String, Secret>, Problem> {
-    let all = hands.settings.terms.credentials.values();
-    let own = all.filter(|credential| agent.head.credentials.contains(&credential.variable));
-    Ok(own.map(|credential| (credential.variable.clone(), credential.secret.clone())).collect())
 }
 
 /// What an agent is told about the commands it may run, in the part of its prompt that it cannot

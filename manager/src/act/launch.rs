@@ -2,21 +2,25 @@
 
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
+use worker_protocol::gateway::REDIS_PORT;
 use worker_protocol::{Create, ErrorKind, Problem, WorkerId};
 
 use super::Hands;
 use super::boot::{boot, files_of};
+use super::passage::open_passage;
 use super::runtime::check_runtime;
 use super::writable::writable;
 use crate::chain::chain;
 use crate::driver::{Launch, LaunchError, LaunchOrder};
 use crate::engine::{
-    CompanionPlan, EngineError, InstanceName, InstancePlan, InstanceState, Quotas,
+    CompanionPlan, Enclosure, EnclosurePlan, EngineError, InstanceName, InstancePlan,
+    InstanceState, Quotas,
 };
 use crate::failpoint::{Failpoint, pass};
 use crate::image::{AgentTemplate, Companions};
 use crate::label::Known;
-use crate::store::{Admission, StoreError};
+use crate::passage::proxy_environment;
+use crate::store::{Admission, OpenWorker, StoreError};
 use crate::world::Origin;
 
 /// A wrapper shows that it lives as soon as it reaches Redis.
@@ -39,16 +43,16 @@ pub(super) async fn launch(
         return Ok(first_pulse(hands, id, &name).await?);
     }
     check_runtime(hands).await?;
-    let network = engine.ensure_network(&hands.settings.network).await;
-    network.map_err(|error| Problem::from(&error))?;
-    let url = &hands.settings.workers_redis_url;
-    let open = hands.store.prepare_worker(id, url);
-    let admission = open.admission.clone();
-    let boot = boot(hands, id, &order.spec, agent, open)?;
-    let companion = companion(hands, agent, &order.spec)?;
+    let enclosure = enclose(hands, id).await?;
+    pass(Failpoint::NetworkMade);
+    let url = redis_url(hands, &enclosure);
+    let open = hands.store.prepare_worker(id, &url);
+    let known = known(id, &order, &open);
+    let boot = boot(hands, id, &order.spec, agent, open, &enclosure)?;
+    let companion = companion(hands, agent, &order.spec, &enclosure)?;
     let files = files_of(hands, &order.spec, agent);
     let writable = writable(files.iter().map(|file| file.path.as_str()));
-    let plan = InstancePlan { companion, writable, ..plan(hands, id, order, &admission) };
+    let plan = InstancePlan { companion, writable, ..plan(hands, &known, enclosure.clone()) };
     engine.create(&plan).await.map_err(|error| match error {
         EngineError::NoImage { .. } => LaunchError::NoImage(Problem::from(&error)),
         error => LaunchError::Failed(Problem::from(&error)),
@@ -56,11 +60,13 @@ pub(super) async fn launch(
     pass(Failpoint::InstanceCreated);
     // Not before the instance is there: when Redis comes back and has forgotten users, those are
     // let in again whose instances are found (act/admit.rs).
-    let admitted = hands.store.admit_worker(id, url, &admission).await;
+    let admitted = hands.store.admit_worker(id, &url, &known.admission).await;
     admitted.map_err(|error| store_problem(&error))?;
+    open_passage(hands, &known, &enclosure).await?;
     pass(Failpoint::WorkerAdmitted);
     engine.start(&name, &boot).await.map_err(|error| Problem::from(&error))?;
     pass(Failpoint::InstanceStarted);
+    verify(hands, &name, &enclosure).await?;
     Ok(first_pulse(hands, id, &name).await?)
 }
 
@@ -75,13 +81,58 @@ fn companion(
     hands: &Hands,
     agent: &AgentTemplate,
     spec: &Create,
+    enclosure: &Enclosure,
 ) -> Result<Option<CompanionPlan>, Problem> {
     let Some(companion) = hands.catalogue.companion(agent, &spec.modules) else { return Ok(None) };
     let Companions::Allowed(confinement) = hands.catalogue.companions() else {
         let why = "the operator does not allow an engine beside the worker any more";
         return Err(Problem::refused(why));
     };
-    Ok(Some(companion.plan(confinement.clone())))
+    let env = proxy_environment(enclosure.gateway().into()).collect();
+    Ok(Some(companion.plan(confinement.clone(), env)))
+}
+
+/// The network of a worker, with the gateway on it; also of one that ran before.
+pub(super) async fn enclose(hands: &Hands, id: WorkerId) -> Result<Enclosure, Problem> {
+    hands.gateway.open().await?;
+    let plan = EnclosurePlan {
+        of: hands.name(id),
+        gateway: InstanceName(hands.settings.keys.gateway_name()),
+        labels: hands.own().into_iter().collect(),
+        range: hands.settings.worker_subnets,
+    };
+    hands.engine.enclose(&plan).await.map_err(|error| Problem::from(&error))
+}
+
+/// Where a worker finds Redis: at the gateway. TLS and the like are the gateway's matter.
+pub(super) fn redis_url(hands: &Hands, enclosure: &Enclosure) -> String {
+    let database = url::Url::parse(&hands.settings.workers_redis_url);
+    let database = database.map(|url| url.path().to_owned()).unwrap_or_default();
+    format!("redis://{}:{REDIS_PORT}{database}", enclosure.gateway())
+}
+
+/// A worker that is on any other network than its own does not stay: not for a moment longer than
+/// it takes to see that.
+pub(super) async fn verify(
+    hands: &Hands,
+    name: &InstanceName,
+    enclosure: &Enclosure,
+) -> Result<(), Problem> {
+    let found = hands.engine.inspect(name).await.map_err(|error| Problem::from(&error))?;
+    // One that is gone, or has ended, is for others to judge.
+    let Some(found) = found.filter(|found| found.state.lives()) else { return Ok(()) };
+    let own = [enclosure.name.clone()].into();
+    if found.networks == own {
+        return Ok(());
+    }
+    let stopped = hands.engine.stop(name, Duration::ZERO).await;
+    stopped.map_err(|error| Problem::from(&error))?;
+    let all: Vec<_> = found.networks.into_iter().collect();
+    Err(failed(format!(
+        "it was stopped at once: it was on the networks {}, and only {} is its own",
+        all.join(", "),
+        enclosure.name
+    )))
 }
 
 /// Takes away what an earlier manager began; not, when it got as far as a wrapper that lives. An
@@ -156,9 +207,11 @@ pub(super) async fn first_pulse(
 
 fn never_reached(hands: &Hands, what: &str) -> String {
     format!(
-        "its wrapper {what} and never reached redis at {}: can the network `{}` reach this address? \
-         (WORKER_REDIS_URL, WORKER_NETWORK)",
-        hands.settings.workers_redis_url, hands.settings.network
+        "its wrapper {what} and never reached redis at {} by way of the gateway {}: can the network \
+         `{}` reach this address? (WORKER_REDIS_URL, WORKER_NETWORK)",
+        hands.settings.workers_redis_url,
+        hands.settings.keys.gateway_name(),
+        hands.settings.network
     )
 }
 
@@ -170,23 +223,28 @@ fn store_problem(error: &StoreError) -> Problem {
     failed(chain(error))
 }
 
-fn plan(hands: &Hands, id: WorkerId, order: LaunchOrder, admission: &Admission) -> InstancePlan {
-    let settings = &hands.settings;
-    let limits = &order.spec.limits;
-    let known = Known {
+/// What its instance says of it.
+fn known(id: WorkerId, order: &LaunchOrder, open: &OpenWorker) -> Known {
+    Known {
         id,
-        request_id: order.request_id,
-        correlation_id: order.correlation_id,
+        request_id: order.request_id.clone(),
+        correlation_id: order.correlation_id.clone(),
         created_at: order.created_at,
         image: order.image.clone(),
-        admission: admission.clone(),
+        admission: open.admission.clone(),
+        token: Some(Admission::of(open.token.reveal())),
         spec: (*order.spec).clone(),
-    };
+    }
+}
+
+fn plan(hands: &Hands, known: &Known, enclosure: Enclosure) -> InstancePlan {
+    let settings = &hands.settings;
+    let limits = &known.spec.limits;
     InstancePlan {
-        name: hands.name(id),
-        image: order.image,
+        name: hands.name(known.id),
+        image: known.image.clone(),
         labels: known.write(hands.store.keys().namespace()),
-        network: settings.network.clone(),
+        enclosure,
         quotas: Quotas {
             memory: limits.memory.or(settings.limits.memory),
             cpus: limits.cpus.or(settings.limits.cpus),

@@ -9,6 +9,7 @@ mod clear;
 mod collect;
 mod hurry;
 mod launch;
+mod passage;
 mod pause;
 mod remove;
 mod resolve;
@@ -37,6 +38,7 @@ use crate::chain::chain;
 use crate::config::Settings;
 use crate::driver::{Order, Outcome};
 use crate::engine::{Attended, Engine, EngineError, HostFacts, InstanceName};
+use crate::gateway::Gateway;
 use crate::image::{Catalogue, ImageWish};
 use crate::label;
 use crate::lease::Hold;
@@ -57,6 +59,8 @@ pub struct Hands {
     pub settings: Arc<Settings>,
     /// What the manager shows of itself.
     pub telemetry: Arc<Telemetry>,
+    /// How the gateway stands.
+    pub(crate) gateway: Gateway,
     attended: Attended,
     /// About the host, once it was asked. It does not change under a running manager.
     host: Arc<OnceCell<HostFacts>>,
@@ -75,13 +79,15 @@ impl Hands {
         let telemetry = Arc::new(Telemetry::new(store.meters()));
         let attended = Attended::new(engine, telemetry.metrics.engine.clone());
         let engine = Arc::new(attended.clone());
-        Self { engine, attended, store, catalogue, settings, telemetry, host: Arc::default() }
+        let (gateway, host) = (Gateway::default(), Arc::default());
+        Self { engine, attended, store, catalogue, settings, telemetry, gateway, host }
     }
 
     /// The same, in the hands of a manager that acts only while it leads.
     pub(crate) fn under(&self, hold: &Hold) -> Self {
         let engine = Arc::new(self.attended.under(hold));
-        Self { engine, store: self.store.fenced(hold.name()), ..self.clone() }
+        let (store, gateway) = (self.store.fenced(hold.name()), Gateway::default());
+        Self { engine, store, gateway, ..self.clone() }
     }
 
     async fn host(&self) -> Result<&HostFacts, EngineError> {

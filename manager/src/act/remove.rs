@@ -5,6 +5,7 @@ use worker_protocol::command::Force;
 use worker_protocol::{Problem, WorkerId};
 
 use super::autopsy::evidence;
+use super::passage::close_passage;
 use super::{Hands, store_problem};
 use crate::engine::{Found, InstanceState};
 use crate::failpoint::{Failpoint, pass};
@@ -33,6 +34,8 @@ pub(super) async fn remove(hands: &Hands, id: WorkerId, force: Force) -> Result<
         }
     }
     pass(Failpoint::EvidenceTaken);
+    // Before its network is another's.
+    close_passage(hands, id).await?;
     // Of one that somebody else removed, something may be left.
     engine.remove(&name).await.map_err(|error| Problem::from(&error))?;
     pass(Failpoint::InstanceRemoved);

@@ -3,6 +3,7 @@
 use worker_protocol::{Problem, WorkerId};
 
 use super::autopsy::look_back;
+use super::passage::close_passage;
 use super::{Hands, store_problem};
 use crate::driver::Autopsy;
 use crate::failpoint::{Failpoint, pass};
@@ -19,6 +20,7 @@ pub(super) async fn stop(hands: &Hands, id: WorkerId) -> Result<Autopsy, Problem
     let autopsy = look_back(hands, id, found.as_ref()).await;
     let autopsy = autopsy.map_err(|error| store_problem(&error))?;
     pass(Failpoint::EvidenceTaken);
+    close_passage(hands, id).await?;
     hands.store.close_worker(id).await.map_err(|error| store_problem(&error))?;
     pass(Failpoint::WorkerClosed);
     Ok(autopsy)

@@ -40,14 +40,18 @@ pub struct RawConfig {
     pub worker_redis_url: Option<String>,
     /// The word that all keys and names begin with.
     pub namespace: Option<String>,
-    /// The network that workers join; it is made when it is missing.
+    /// The network that leads outside, on which the gateway is; it is made when it is missing.
     pub network: Option<String>,
+    /// Addresses that workers' own networks are taken from: `10.213.0.0/16`.
+    pub worker_subnets: Option<String>,
     /// The image that workers' images build on.
     pub base_image: Option<String>,
     /// A file of certificates in PEM that builds and workers are to trust.
     pub ca_bundle: Option<PathBuf>,
     /// The wrapper's program; default: `worker-wrapper` beside the manager's own.
     pub wrapper: Option<PathBuf>,
+    /// The gateway's program; default: `worker-gateway` beside the manager's own.
+    pub gateway: Option<PathBuf>,
     /// A folder of templates in place of those that the manager brings, or beside them.
     pub templates: Option<PathBuf>,
     /// Where the engine listens (`DOCKER_HOST`).
@@ -233,6 +237,7 @@ impl RawConfig {
         text(&mut self.redis_sentinel_username, "WORKER_REDIS_SENTINEL_USERNAME");
         text(&mut self.namespace, "WORKER_NAMESPACE");
         text(&mut self.network, "WORKER_NETWORK");
+        text(&mut self.worker_subnets, "WORKER_SUBNETS");
         text(&mut self.base_image, "WORKER_BASE_IMAGE");
         text(&mut self.consumer, "WORKER_CONSUMER");
         text(&mut self.keep_records, "WORKER_KEEP_RECORDS");
@@ -277,6 +282,7 @@ impl RawConfig {
         path(&mut self.redis_sentinel_password_file, "WORKER_REDIS_SENTINEL_PASSWORD_FILE");
         path(&mut self.ca_bundle, "WORKER_CA_BUNDLE");
         path(&mut self.wrapper, "WORKER_WRAPPER");
+        path(&mut self.gateway, "WORKER_GATEWAY");
         path(&mut self.templates, "WORKER_TEMPLATES");
         path(&mut self.caller_key_file, "WORKER_CALLER_KEY_FILE");
         let number = |slot: &mut Option<usize>, name: &'static str| match env(name) {

@@ -1,5 +1,6 @@
 //! The configuration as the program uses it: complete and checked.
 
+use ipnet::Ipv4Net;
 use serde_json::json;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use worker_protocol::{Keys, Problem, value};
 
 use super::{ConfigError, Gc, RawConfig, RawLimits, RedisSource, callers};
 use crate::caller::Callers;
-use crate::engine::{Builder, SystemCalls};
+use crate::engine::{Builder, ENCLOSURE_PREFIX, SystemCalls};
 use crate::image::{ContextFile, ImageWish};
 use crate::passage::Terms;
 use crate::store::Retention;
@@ -25,8 +26,10 @@ impl Defaults {
     pub const REDIS_URL: &'static str = "redis://127.0.0.1:6379/0";
     /// The word before all keys.
     pub const NAMESPACE: &'static str = "worker";
-    /// The workers' network.
+    /// The network that leads outside.
     pub const NETWORK: &'static str = "worker";
+    /// Room for eight thousand workers, in a private range that few use.
+    pub const WORKER_SUBNETS: &'static str = "10.213.0.0/16";
     /// What images build on.
     pub const BASE_IMAGE: &'static str = "debian:bookworm-slim";
     /// Two builds share a machine's network and disk without starving each other.
@@ -59,14 +62,18 @@ pub struct Settings {
     pub workers_redis_url: String,
     /// Names.
     pub keys: Keys,
-    /// The workers' network.
+    /// The network that leads outside.
     pub network: String,
+    /// Where workers' own networks are taken from.
+    pub worker_subnets: Ipv4Net,
     /// What images build on.
     pub base_image: String,
     /// Certificates that builds and workers trust.
     pub ca_bundle: Option<Arc<ContextFile>>,
     /// The first process of every worker.
     pub wrapper: Arc<ContextFile>,
+    /// The gateway's program.
+    pub gateway: Arc<ContextFile>,
     /// Where the engine listens.
     pub docker_host: Option<String>,
     /// What this manager's name begins with.
@@ -133,8 +140,9 @@ impl Settings {
         let callers = callers::check(&raw)?;
         let (redis, keys) = RedisSource::check(&raw)?;
         let terms = raw.terms()?;
-        let beside = || own_program.with_file_name("worker-wrapper");
-        let wrapper = raw.wrapper.unwrap_or_else(beside);
+        let beside = |name| own_program.with_file_name(name);
+        let wrapper = raw.wrapper.unwrap_or_else(|| beside("worker-wrapper"));
+        let gateway = raw.gateway.unwrap_or_else(|| beside("worker-gateway"));
         let keep = duration("keep_records (WORKER_KEEP_RECORDS)", raw.keep_records)?;
         let usual = Retention::default();
         let retention = Retention {
@@ -149,9 +157,11 @@ impl Settings {
             redis,
             keys,
             network: raw.network.unwrap_or_else(|| Defaults::NETWORK.to_owned()),
+            worker_subnets: worker_subnets(raw.worker_subnets.as_deref())?,
             base_image: raw.base_image.unwrap_or_else(|| Defaults::BASE_IMAGE.to_owned()),
             ca_bundle: raw.ca_bundle.map(|path| file("the CA bundle", path)).transpose()?,
             wrapper: file("the wrapper", wrapper)?,
+            gateway: file("the gateway", gateway)?,
             docker_host: raw.docker_host,
             consumer: consumer(raw.consumer)?,
             tries: raw.tries.map_or(Defaults::TRIES, |tries| tries.max(1) as u64),
@@ -245,6 +255,14 @@ fn system_calls(given: Option<&str>) -> Result<SystemCalls, ConfigError> {
     }
 }
 
+/// At least one network.
+fn worker_subnets(given: Option<&str>) -> Result<Ipv4Net, ConfigError> {
+    let range = given.unwrap_or(Defaults::WORKER_SUBNETS).parse::<Ipv4Net>();
+    let range = range.ok().filter(|range| range.prefix_len() <= ENCLOSURE_PREFIX);
+    let right = "must be a range of addresses with room for networks of 8, such as 10.213.0.0/16";
+    range.map(|range| range.trunc()).ok_or_else(|| wrong("worker_subnets (WORKER_SUBNETS)", right))
+}
+
 fn when_idle(given: Option<&str>) -> Result<WhenIdle, ConfigError> {
     match given.unwrap_or("stop") {
         "stop" => Ok(WhenIdle::End),
@@ -305,8 +323,11 @@ mod tests {
     fn raw() -> (tempfile::TempDir, RawConfig) {
         let folder = tempfile::tempdir().unwrap();
         let wrapper = folder.path().join("worker-wrapper");
+        let gateway = folder.path().join("worker-gateway");
         std::fs::write(&wrapper, "w").unwrap();
-        (folder, RawConfig { wrapper: Some(wrapper), ..RawConfig::default() })
+        std::fs::write(&gateway, "g").unwrap();
+        let (wrapper, gateway) = (Some(wrapper), Some(gateway));
+        (folder, RawConfig { wrapper, gateway, ..RawConfig::default() })
     }
 
     #[test]
@@ -344,6 +365,19 @@ mod tests {
         assert_eq!(named(Some("blue-1")).unwrap(), "blue-1");
         let error = named(Some("a b")).unwrap_err().to_string();
         assert!(error.contains("WORKER_CONSUMER"), "{error}");
+    }
+
+    #[test]
+    fn workers_networks_are_taken_from_a_range_with_room_for_one() {
+        let (_folder, raw) = raw();
+        let range = |text: &str| {
+            let raw = RawConfig { worker_subnets: Some(text.to_owned()), ..raw.clone() };
+            Settings::check(raw, Path::new("/none")).map(|settings| settings.worker_subnets)
+        };
+        assert_eq!(range("10.9.8.7/16").unwrap().to_string(), "10.9.0.0/16");
+        for bad in ["10.9.0.0/30", "fd00::/64", "10.9.0.0"] {
+            assert!(range(bad).unwrap_err().to_string().contains("WORKER_SUBNETS"), "{bad}");
+        }
     }
 
     #[test]

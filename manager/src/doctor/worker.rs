@@ -7,7 +7,7 @@ use url::Url;
 
 use super::Finding;
 use crate::config::Settings;
-use crate::engine::{Engine, InstanceName, Trial};
+use crate::engine::{Engine, InstanceName, Names, Trial};
 
 const CHECK: &str = "worker";
 /// The wrapper gives up on its own after a few seconds for each address.
@@ -62,6 +62,7 @@ async fn from_inside(
         name: InstanceName(format!("{namespace}-doctor-{}", uuid::Uuid::new_v4().simple())),
         image: settings.base_image.clone(),
         network: settings.network.clone(),
+        names: Names::Known,
         program: settings.wrapper.bytes().to_vec(),
         arguments: vec!["check".to_owned(), address.clone()],
         patience: PATIENCE,

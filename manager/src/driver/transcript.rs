@@ -273,6 +273,7 @@ impl Play {
                 created_at: Timestamp::UNIX_EPOCH,
                 image: "worker:image".into(),
                 admission: crate::store::Admission("0".into()),
+                token: None,
                 spec: spec(),
             };
             Found {
@@ -285,6 +286,7 @@ impl Play {
                     _ => InstanceState::Ended(End { code: 0, oom_killed: false, at: None }),
                 },
                 ip_address: None,
+                networks: std::collections::BTreeSet::new(),
                 started_at: None,
             }
         };

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{
-    BuildError, BuildOrder, BuildStep, Disk, Engine, EngineError, EngineEvent, Found, HeldImage,
-    HostFacts, ImageFacts, InstanceName, InstancePlan, Leftover, Memory, Pruning, Trial,
+    BuildError, BuildOrder, BuildStep, Disk, Enclosure, EnclosurePlan, Engine, EngineError,
+    EngineEvent, Found, GatewayPlan, HeldImage, HostFacts, ImageFacts, InstanceName, InstancePlan,
+    Leftover, Memory, Pruning, Trial,
 };
 use crate::lease::Hold;
 use crate::telemetry::meters::Timed;
@@ -161,6 +162,22 @@ impl Engine for Attended {
 
     async fn ensure_network(&self, name: &str) -> Result<(), EngineError> {
         self.change("ensure_network", self.inner.ensure_network(name)).await
+    }
+
+    async fn enclose(&self, plan: &EnclosurePlan) -> Result<Enclosure, EngineError> {
+        self.change("enclose", self.inner.enclose(plan)).await
+    }
+
+    async fn enclosure(&self, of: &InstanceName) -> Result<Option<Enclosure>, EngineError> {
+        self.ask("enclosure", self.inner.enclosure(of)).await
+    }
+
+    async fn open_gateway(&self, plan: &GatewayPlan, input: &[u8]) -> Result<(), EngineError> {
+        self.change("open_gateway", self.inner.open_gateway(plan, input)).await
+    }
+
+    async fn join_enclosures(&self, plan: &GatewayPlan) -> Result<(), EngineError> {
+        self.change("join_enclosures", self.inner.join_enclosures(plan)).await
     }
 
     async fn create(&self, plan: &InstancePlan) -> Result<(), EngineError> {

@@ -7,17 +7,19 @@
 
 mod attended;
 mod docker;
+mod enclosure;
 mod scripted;
 mod types;
 
 pub use attended::Attended;
 pub use docker::{Builder, DockerEngine};
+pub use enclosure::{ENCLOSURE_PREFIX, Enclosure, EnclosurePlan, GatewayPlan};
 pub use scripted::{ScriptedEngine, Verb};
 pub use types::{
     Begins, BuildError, BuildOrder, BuildStep, CacheMounts, CompanionPlan, Confinement, Disk, End,
     EngineError, EngineEvent, Found, HeldImage, HostDetails, HostFacts, ImageFacts, InstanceName,
-    InstancePlan, InstanceState, Layer, Leftover, Memory, Pruning, Quotas, SystemCalls, Trial,
-    Writable,
+    InstancePlan, InstanceState, Layer, Leftover, Memory, Names, Pruning, Quotas, SystemCalls,
+    Trial, Writable,
 };
 
 use async_trait::async_trait;
@@ -86,8 +88,22 @@ pub trait Engine: Send + Sync + 'static {
     /// Gives an image a second tag.
     async fn tag_image(&self, tag: &str, second: &str) -> Result<(), EngineError>;
 
-    /// Makes sure that the network for workers is there.
+    /// Makes sure that the network which leads outside is there.
     async fn ensure_network(&self, name: &str) -> Result<(), EngineError>;
+
+    /// Makes the network of an instance, with the gateway on it. One that is there already is taken
+    /// when it is such a network, and the gateway is put on it again.
+    async fn enclose(&self, plan: &EnclosurePlan) -> Result<Enclosure, EngineError>;
+
+    /// The network of an instance, if there is one.
+    async fn enclosure(&self, of: &InstanceName) -> Result<Option<Enclosure>, EngineError>;
+
+    /// Makes and starts the gateway, in place of the one that there is, with `input` on stdin, and
+    /// puts it on every enclosure. Earlier images of it go.
+    async fn open_gateway(&self, plan: &GatewayPlan, input: &[u8]) -> Result<(), EngineError>;
+
+    /// Puts the gateway on every enclosure that it is not on.
+    async fn join_enclosures(&self, plan: &GatewayPlan) -> Result<(), EngineError>;
 
     /// Makes an instance that does not run yet. One of the same name that is there already is
     /// taken as it is.

@@ -5,16 +5,19 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
+use ipnet::Ipv4Net;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::{
-    BuildError, BuildOrder, BuildStep, CacheMounts, Disk, End, Engine, EngineError, EngineEvent,
-    Found, HeldImage, HostDetails, HostFacts, ImageFacts, InstanceName, InstancePlan,
-    InstanceState, Layer, Leftover, Memory, Pruning, Trial,
+    BuildError, BuildOrder, BuildStep, CacheMounts, Disk, ENCLOSURE_PREFIX, Enclosure,
+    EnclosurePlan, End, Engine, EngineError, EngineEvent, Found, GatewayPlan, HeldImage,
+    HostDetails, HostFacts, ImageFacts, InstanceName, InstancePlan, InstanceState, Layer, Leftover,
+    Memory, Pruning, Trial,
 };
 
 /// The verbs that can be made to fail or to wait.
@@ -32,6 +35,10 @@ pub enum Verb {
     Images,
     /// Removing what builds left.
     Prune,
+    /// Making the network of an instance.
+    Enclose,
+    /// Making and starting the gateway.
+    OpenGateway,
     /// Making an instance.
     Create,
     /// Starting it.
@@ -76,6 +83,9 @@ struct State {
     left: BTreeMap<InstanceName, BTreeMap<String, String>>,
     last_words: BTreeMap<InstanceName, String>,
     written: BTreeMap<InstanceName, u64>,
+    enclosures: BTreeMap<InstanceName, Enclosure>,
+    gateway: Option<Found>,
+    printed_in_trials: String,
 }
 
 impl ScriptedEngine {
@@ -125,6 +135,25 @@ impl ScriptedEngine {
     /// An instance's first process prints this.
     pub fn print(&self, name: &InstanceName, text: &str) {
         self.state().last_words.insert(name.clone(), text.to_owned());
+    }
+
+    /// Programs that are tried out print this.
+    pub fn print_in_trials(&self, text: &str) {
+        self.state().printed_in_trials = text.to_owned();
+    }
+
+    /// The gateway ends by itself.
+    pub fn end_gateway(&self) {
+        if let Some(gateway) = &mut self.state().gateway {
+            gateway.state = InstanceState::Ended(End { code: 1, oom_killed: false, at: None });
+        }
+    }
+
+    /// Somebody puts an instance on another network too.
+    pub fn put_on_network(&self, name: &InstanceName, network: &str) {
+        if let Some(found) = self.state().instances.get_mut(name) {
+            found.networks.insert(network.to_owned());
+        }
     }
 
     /// Somebody writes another label on an instance.
@@ -360,18 +389,47 @@ impl Engine for ScriptedEngine {
         Ok(())
     }
 
+    async fn enclose(&self, plan: &EnclosurePlan) -> Result<Enclosure, EngineError> {
+        self.call(Verb::Enclose).await?;
+        let mut state = self.state();
+        let size = 1 << (32 - ENCLOSURE_PREFIX);
+        let made = u32::try_from(state.enclosures.len()).unwrap_or_default();
+        let address = Ipv4Addr::from_bits(plan.range.network().to_bits() + made * size);
+        let enclosure = Enclosure {
+            name: format!("{}-network", plan.of),
+            subnet: Ipv4Net::new_assert(address, ENCLOSURE_PREFIX),
+        };
+        Ok(state.enclosures.entry(plan.of.clone()).or_insert(enclosure).clone())
+    }
+
+    async fn enclosure(&self, of: &InstanceName) -> Result<Option<Enclosure>, EngineError> {
+        Ok(self.state().enclosures.get(of).cloned())
+    }
+
+    async fn open_gateway(&self, plan: &GatewayPlan, input: &[u8]) -> Result<(), EngineError> {
+        self.call(Verb::OpenGateway).await?;
+        let found = Found {
+            state: InstanceState::Running,
+            networks: [plan.network.clone()].into(),
+            ..created(&plan.name, &plan.labels)
+        };
+        let mut state = self.state();
+        state.inputs.insert(plan.name.clone(), input.to_vec());
+        state.gateway = Some(found);
+        Ok(())
+    }
+
+    async fn join_enclosures(&self, _plan: &GatewayPlan) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     async fn create(&self, plan: &InstancePlan) -> Result<(), EngineError> {
         self.call(Verb::Create).await?;
         if !self.state().images.contains_key(&plan.image) {
             return Err(EngineError::NoImage { tag: plan.image.clone() });
         }
-        let found = Found {
-            name: plan.name.clone(),
-            labels: plan.labels.clone(),
-            state: InstanceState::Created,
-            ip_address: None,
-            started_at: None,
-        };
+        let networks = [plan.enclosure.name.clone()].into();
+        let found = Found { networks, ..created(&plan.name, &plan.labels) };
         let mut state = self.state();
         state.image_of.insert(plan.name.clone(), plan.image.clone());
         state.instances.entry(plan.name.clone()).or_insert(found);
@@ -428,11 +486,14 @@ impl Engine for ScriptedEngine {
         state.instances.remove(name);
         state.image_of.remove(name);
         state.left.remove(name);
+        state.enclosures.remove(name);
         Ok(())
     }
 
     async fn inspect(&self, name: &InstanceName) -> Result<Option<Found>, EngineError> {
-        Ok(self.state().instances.get(name).cloned())
+        let state = self.state();
+        let gateway = state.gateway.as_ref().filter(|gateway| gateway.name == *name);
+        Ok(gateway.or_else(|| state.instances.get(name)).cloned())
     }
 
     async fn list(&self, labels: &[(String, String)]) -> Result<Vec<Found>, EngineError> {
@@ -460,7 +521,9 @@ impl Engine for ScriptedEngine {
     }
 
     async fn clear(&self, name: &InstanceName) -> Result<(), EngineError> {
-        self.state().left.remove(name);
+        let mut state = self.state();
+        state.left.remove(name);
+        state.enclosures.remove(name);
         Ok(())
     }
 
@@ -478,9 +541,20 @@ impl Engine for ScriptedEngine {
         Ok(true)
     }
 
-    /// Its programs print nothing.
+    /// Its programs print what a test says.
     async fn try_out(&self, _trial: &Trial) -> Result<String, EngineError> {
-        Ok(String::new())
+        Ok(self.state().printed_in_trials.clone())
+    }
+}
+
+fn created(name: &InstanceName, labels: &BTreeMap<String, String>) -> Found {
+    Found {
+        name: name.clone(),
+        labels: labels.clone(),
+        state: InstanceState::Created,
+        ip_address: None,
+        networks: BTreeSet::new(),
+        started_at: None,
     }
 }
 

@@ -1,9 +1,11 @@
 //! What goes through the seam.
 
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
+
+use super::Enclosure;
 
 /// The name of an instance, which is its identity on a host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,6 +53,15 @@ pub struct HostDetails {
     pub warnings: Vec<String>,
 }
 
+/// Whether an instance can look names up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// As the host does.
+    Known,
+    /// None: it is treated as a worker is.
+    Unknown,
+}
+
 /// A program to run once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trial {
@@ -60,6 +71,8 @@ pub struct Trial {
     pub image: String,
     /// A network that is there.
     pub network: String,
+    /// Whether it can look names up.
+    pub names: Names,
     /// A static program.
     pub program: Vec<u8>,
     /// What it is started with.
@@ -215,8 +228,8 @@ pub struct InstancePlan {
     pub image: String,
     /// The memory of what exists: enough to know the worker again.
     pub labels: BTreeMap<String, String>,
-    /// The network it joins.
-    pub network: String,
+    /// Its network.
+    pub enclosure: Enclosure,
     /// What it may use.
     pub quotas: Quotas,
     /// Seconds that it has to end after it was asked to.
@@ -277,6 +290,8 @@ pub struct CompanionPlan {
     pub command: Vec<String>,
     /// A folder that both see. The companion is ready when a file of this name is in it.
     pub shared: String,
+    /// Environment variables of its processes.
+    pub env: BTreeMap<String, String>,
     /// The file in [`Self::shared`] that shows that it is ready.
     pub ready: String,
     /// A folder that only the companion sees, on a file system that images can be kept on.
@@ -315,8 +330,10 @@ pub struct Found {
     pub labels: BTreeMap<String, String>,
     /// How it stands.
     pub state: InstanceState,
-    /// Its address on the workers' network, while it runs.
+    /// Its address on its network, while it runs.
     pub ip_address: Option<String>,
+    /// The names of the networks that it is on.
+    pub networks: BTreeSet<String>,
     /// When it was last started.
     pub started_at: Option<Timestamp>,
 }

@@ -194,7 +194,8 @@ fn a_companion_that_is_allowed_comes_with_its_module_but_there_is_one() {
     let custom = catalogue.agent(AgentType::Custom).unwrap();
     let wanted = modules(&["COMPOSE"]);
     catalogue.check_modules(custom, &wanted).unwrap();
-    let plan = catalogue.companion(custom, &wanted).unwrap().plan(Confinement::Privileged);
+    let plan = catalogue.companion(custom, &wanted).unwrap();
+    let plan = plan.plan(Confinement::Privileged, BTreeMap::new());
     assert_eq!((plan.shared.as_str(), plan.ready.as_str()), ("/run/shared", "ready"));
     assert_eq!((plan.state.as_str(), plan.command), ("/var/lib/state", vec!["/start".to_owned()]));
     assert_eq!(catalogue.companion(custom, &modules(&["GIT"])), None);

@@ -36,14 +36,14 @@ impl fmt::Debug for ContextFile {
 }
 
 /// A tar archive in memory: owner, group and times are 0, so that it is the same each time.
-pub(super) struct Archive(tar::Builder<Vec<u8>>);
+pub(crate) struct Archive(tar::Builder<Vec<u8>>);
 
 impl Archive {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tar::Builder::new(Vec::new()))
     }
 
-    pub(super) fn file(&mut self, path: &str, mode: u32, bytes: &[u8]) {
+    pub(crate) fn file(&mut self, path: &str, mode: u32, bytes: &[u8]) {
         self.add(tar::EntryType::Regular, path, mode, bytes);
     }
 
@@ -59,7 +59,7 @@ impl Archive {
         self.0.append_data(&mut header, path, bytes).expect("writing to memory does not fail");
     }
 
-    pub(super) fn into_bytes(self) -> Vec<u8> {
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.0.into_inner().expect("writing to memory does not fail")
     }
 }

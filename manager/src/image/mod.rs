@@ -25,6 +25,7 @@ pub mod template;
 mod wish;
 
 pub use catalogue::{AgentTemplate, Catalogue, Module};
+pub(crate) use context::Archive;
 pub use context::ContextFile;
 pub(crate) use context::{hex, sha256};
 pub use load::{AgentOverride, CatalogueError, Companions, Offer};

@@ -64,10 +64,11 @@ pub struct Companion {
 impl Companion {
     /// What the engine is to make of it.
     #[must_use]
-    pub fn plan(&self, confinement: Confinement) -> CompanionPlan {
+    pub fn plan(&self, confinement: Confinement, env: BTreeMap<String, String>) -> CompanionPlan {
         CompanionPlan {
             command: self.command.clone(),
             shared: self.shared.clone(),
+            env,
             ready: self.ready.clone(),
             state: self.state.clone(),
             confinement,

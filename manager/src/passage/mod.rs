@@ -8,6 +8,6 @@ mod environment;
 mod grant;
 mod terms;
 
-pub use environment::Surroundings;
+pub use environment::{Surroundings, proxy_environment};
 pub use grant::{Grant, Model};
 pub use terms::{Allowed, Credential, EgressTerms, Opening, Terms};

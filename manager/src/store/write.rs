@@ -125,9 +125,8 @@ impl Store {
 /// The record as the content of a reply: numbers as numbers, without what is the manager's own.
 fn record_content(record: BTreeMap<String, String>, pulse: Option<Pulse>) -> Map<String, Value> {
     let typed = |name: &str, text: String| match name {
-        "exit_code" | "restarts" | "turns" | "cost_usd" | "oom_killed" | "labels" => {
-            serde_json::from_str(&text).unwrap_or(Value::String(text))
-        }
+        "exit_code" | "restarts" | "turns" | "cost_usd" | "oom_killed" | "labels" | "egress"
+        | "credentials" => serde_json::from_str(&text).unwrap_or(Value::String(text)),
         _ => Value::String(text),
     };
     let own = ["spec", "intent", "said_before", "request_id", "correlation_id"];

@@ -1,7 +1,7 @@
 //! What is written down about a worker: the record, which `status` tells.
 
 use serde_json::{Map, Value, json};
-use worker_protocol::rfc3339;
+use worker_protocol::{Credentials, Egress, rfc3339};
 
 use super::{Ended, Restarts, Stage, Worker};
 
@@ -30,6 +30,12 @@ impl Worker {
         set("intent", json!(self.intent().as_str()));
         if !self.spec.labels.is_empty() {
             set("labels", json!(self.spec.labels));
+        }
+        if self.spec.egress != Egress::Usual {
+            set("egress", json!(self.spec.egress));
+        }
+        if self.spec.credentials != Credentials::Usual {
+            set("credentials", json!(self.spec.credentials));
         }
         if self.end().is_none() && !self.is_being_made() {
             // It may have ended before, and been started again.

@@ -11,6 +11,7 @@ mod images;
 mod lease;
 mod limits;
 mod orphans;
+mod passage;
 mod pause;
 mod rest;
 mod restart;

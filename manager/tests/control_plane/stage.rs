@@ -20,6 +20,9 @@ use worker_manager::store::{Retention, Store};
 use worker_protocol::boot::Again;
 use worker_protocol::{Boot, Pulse};
 
+/// What the wrapper tells of a gateway that nothing gets past.
+pub(crate) const TIGHT: &str = r#"{"leaks": [], "forbidden": "HTTP/1.1 403 Forbidden",
+    "allowed": "HTTP/1.1 200 OK", "redis": "+PONG"}"#;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Stage {
@@ -56,6 +59,7 @@ impl Stage {
         until("redis answers", async || client.get_multiplexed_async_connection().await.is_ok())
             .await;
         let engine = ScriptedEngine::new();
+        engine.print_in_trials(TIGHT);
         let wrappers = tokio::spawn(play_wrappers(Arc::clone(&engine), client.clone()));
         Self { engine, folder, redis, client, wrappers, asked: AtomicUsize::new(0) }
     }
@@ -105,11 +109,14 @@ impl Stage {
     pub(crate) fn manager_with(&self, configure: impl FnOnce(&mut RawConfig)) -> Manager {
         let wrapper = self.folder.path().join("worker-wrapper");
         std::fs::write(&wrapper, "a wrapper").unwrap();
+        let gateway = self.folder.path().join("worker-gateway");
+        std::fs::write(&gateway, "a gateway").unwrap();
         let mut raw = RawConfig {
             redis_url: Some(self.url()),
             worker_redis_url: Some("redis://redis.invalid:6379/0".to_owned()),
             namespace: Some("t".to_owned()),
             wrapper: Some(wrapper),
+            gateway: Some(gateway),
             lease: Some("1s".to_owned()), // One that is killed is waited for so long.
             ..RawConfig::default()
         };
@@ -202,7 +209,9 @@ impl Stage {
 
     /// How many Redis users there are for workers.
     pub(crate) async fn workers_users(&self) -> usize {
-        self.redis(&["ACL", "USERS"]).await.split(' ').filter(|user| user.starts_with("t-")).count()
+        let users = self.redis(&["ACL", "USERS"]).await;
+        let workers = |user: &&str| user.starts_with("t-") && *user != "t-gateway";
+        users.split(' ').filter(workers).count()
     }
 }
 

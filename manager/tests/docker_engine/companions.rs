@@ -19,6 +19,7 @@ fn plan(trial: &Trial, script: &str) -> InstancePlan {
     let companion = CompanionPlan {
         command: ["sh", "-c", script].map(str::to_owned).to_vec(),
         shared: "/shared".to_owned(),
+        env: [].into(),
         ready: "ready".to_owned(),
         state: "/state".to_owned(),
         // Of every engine. All rights of the host's root are more than a machine for tests may have.
@@ -67,6 +68,7 @@ async fn a_companion_comes_and_goes_with_its_instance_and_is_none_itself() {
         let script = format!("test -e /state/old && exit 1; touch /state/old; {TELLS_ITS_NETWORK}");
         let plan = plan(trial, &script);
         for _ in 0..2 {
+            let plan = InstancePlan { enclosure: trial.enclose().await, ..plan.clone() };
             let mut events = engine.watch(&trial.labels(), Timestamp::now());
             for _ in 0..2 {
                 engine.create(&plan).await.unwrap();

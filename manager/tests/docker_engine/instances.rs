@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 use worker_manager::engine::{
-    Begins, Builder, DockerEngine, Engine, EngineError, EngineEvent, InstancePlan, InstanceState,
-    Writable,
+    Begins, Builder, DockerEngine, Enclosure, Engine, EngineError, EngineEvent, InstancePlan,
+    InstanceState, Writable,
 };
 
 use crate::trial::{DEADLINE, SLEEP, on_daemon, until};
@@ -171,13 +171,14 @@ async fn what_is_missing_is_named() {
         assert!(error.contains(&format!("image {} is not on this host", plan.image)), "{error}");
 
         trial.build(&format!("CMD {SLEEP}")).await.unwrap();
-        let lost = InstancePlan { network: format!("{}-net", trial.name), ..plan.clone() };
+        let lost = Enclosure { name: format!("{}-net", trial.name), ..trial.enclosure.clone() };
+        let lost = InstancePlan { enclosure: lost, ..plan.clone() };
         let error = match engine.create(&lost).await {
             Ok(()) => engine.start(&plan.name, b"").await.unwrap_err(),
             Err(error) => error,
         };
         assert!(matches!(error, EngineError::Refused { .. }), "{error:?}");
-        assert!(error.to_string().contains(&lost.network), "{error}");
+        assert!(error.to_string().contains(&lost.enclosure.name), "{error}");
 
         engine.create(&plan).await.unwrap();
         let labels = BTreeMap::from([("io.worker-manager.trial".to_owned(), "other".to_owned())]);
@@ -249,13 +250,17 @@ async fn a_home_begins_as_in_the_image_outlives_a_stop_and_goes_with_its_instanc
         let removed = Command::new("docker").args(["rm", &plan.name.0]).status().unwrap();
         assert!(removed.success());
         let left = engine.leftovers(&trial.labels()).await.unwrap();
-        assert_eq!((left.len(), &left[0].of), (1, &plan.name));
-        assert_eq!(left[0].what, format!("volume {}-home", plan.name));
+        assert!(left.iter().all(|left| left.of == plan.name), "{left:?}");
+        let left: Vec<_> = left.iter().map(|left| left.what.as_str()).collect();
+        let (volume, network) = ("volume {}-home", "network {}-network");
+        let named = |what: &str| what.replace("{}", &plan.name.0);
+        assert_eq!(left, [named(volume), named(network)]);
         for _ in 0..2 {
             engine.clear(&plan.name).await.unwrap();
         }
         assert_eq!(engine.leftovers(&trial.labels()).await.unwrap(), []);
 
+        trial.enclose().await;
         engine.create(&plan).await.unwrap();
         engine.remove(&plan.name).await.unwrap();
         assert_eq!(engine.leftovers(&trial.labels()).await.unwrap(), []);

@@ -1,13 +1,14 @@
 //! What one test has: an engine, and names of its own on it.
 
 use futures_util::FutureExt;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use worker_manager::engine::{
-    BuildError, BuildOrder, BuildStep, Builder, DockerEngine, Engine, Found, InstanceName,
-    InstancePlan, Pruning, Quotas, SystemCalls,
+    BuildError, BuildOrder, BuildStep, Builder, DockerEngine, Enclosure, EnclosurePlan, Engine,
+    Found, GatewayPlan, InstanceName, InstancePlan, Pruning, Quotas, SystemCalls,
 };
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -31,6 +32,7 @@ pub(crate) struct Trial {
     pub(crate) engine: DockerEngine,
     pub(crate) builder: Builder,
     pub(crate) name: String,
+    pub(crate) enclosure: Enclosure,
 }
 
 impl Trial {
@@ -87,7 +89,7 @@ impl Trial {
             name: InstanceName(self.name.clone()),
             image: self.tag(),
             labels: self.labels().into_iter().collect(),
-            network: "bridge".to_owned(),
+            enclosure: self.enclosure.clone(),
             quotas: Quotas { memory: Some(64 << 20), cpus: Some(0.5), pids: Some(50) },
             stop_grace_seconds: 5,
             companion: None,
@@ -101,11 +103,17 @@ impl Trial {
         self.engine.inspect(&InstanceName(self.name.clone())).await.unwrap()
     }
 
+    /// Makes its network, again if it has gone with an instance.
+    pub(crate) async fn enclose(&self) -> Enclosure {
+        enclose(&self.engine, &self.name).await
+    }
+
     async fn clean_up(&self) {
         for found in self.engine.list(&self.labels()).await.unwrap() {
             self.engine.remove(&found.name).await.unwrap();
         }
         self.engine.remove(&self.plan().name).await.unwrap();
+        self.engine.remove(&gateway_of(&self.name)).await.unwrap();
         for tag in [self.tag(), self.second_tag()] {
             self.engine.remove_image(&tag).await.unwrap();
         }
@@ -146,13 +154,49 @@ async fn on_daemon_with<Test: Future<Output = ()>>(
     }
     engine.base_identity(&base_image()).await.expect("these tests need a base image");
     // A test's tasks may outlive it by a moment.
-    let trial: &'static Trial = Box::leak(Box::new(Trial { engine, builder, name }));
+    let opened = engine.open_gateway(&gateway_plan(&name), b"exec sleep 600\n").await;
+    opened.expect("a gateway");
+    let enclosure = enclose(&engine, &name).await;
+    let trial: &'static Trial = Box::leak(Box::new(Trial { engine, builder, name, enclosure }));
     let outcome = AssertUnwindSafe(test(trial)).catch_unwind().await;
     trial.clean_up().await;
     if let Err(panic) = outcome {
         eprintln!("with the builder {builder:?}");
         std::panic::resume_unwind(panic);
     }
+}
+
+fn gateway_of(name: &str) -> InstanceName {
+    InstanceName(format!("{name}-gateway"))
+}
+
+/// What plays the gateway of a test, on the base image.
+pub(crate) fn gateway_plan(name: &str) -> GatewayPlan {
+    let labels = BTreeMap::from([("io.worker-manager.trial.gateway".to_owned(), name.to_owned())]);
+    GatewayPlan {
+        name: gateway_of(name),
+        image: BuildOrder {
+            tag: base_image(),
+            context: Vec::new(),
+            labels: labels.clone(),
+            silence: DEADLINE,
+        },
+        labels,
+        network: "bridge".to_owned(),
+        enclosures: vec![("io.worker-manager.trial".to_owned(), name.to_owned())],
+    }
+}
+
+/// The network of a test's instance.
+async fn enclose(engine: &DockerEngine, name: &str) -> Enclosure {
+    let gateway = gateway_plan(name);
+    let plan = EnclosurePlan {
+        of: InstanceName(name.to_owned()),
+        gateway: gateway.name,
+        labels: gateway.enclosures.into_iter().collect(),
+        range: "10.213.0.0/16".parse().unwrap(),
+    };
+    engine.enclose(&plan).await.expect("a network")
 }
 
 /// Asks until the answer is there; panics at the deadline.

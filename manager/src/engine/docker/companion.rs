@@ -8,7 +8,7 @@ use bollard::models::{ContainerCreateBody, HostConfig, Mount};
 use std::collections::HashMap;
 
 use super::connection::DockerEngine;
-use super::instance::{log_config, never_restarted, with_quotas};
+use super::instance::{log_config, never_restarted, place, with_quotas, without_names};
 use super::volumes::mount;
 use crate::engine::{Begins, CompanionPlan, Confinement, EngineError, InstanceName, InstancePlan};
 
@@ -62,7 +62,7 @@ pub(super) fn shared_mount(plan: &InstancePlan) -> Option<Mount> {
 pub(super) fn network_mode(plan: &InstancePlan) -> String {
     match plan.companion {
         Some(_) => network_of(&plan.name),
-        None => plan.network.clone(),
+        None => plan.enclosure.name.clone(),
     }
 }
 
@@ -89,7 +89,9 @@ fn body(plan: &InstancePlan, companion: &CompanionPlan) -> ContainerCreateBody {
         user: Some("0".to_owned()),
         labels: Some(labels(plan, companion)),
         stop_timeout: Some(plan.stop_grace_seconds),
+        env: Some(companion.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
         host_config: Some(host_config(plan, companion)),
+        networking_config: Some(place(&plan.enclosure)),
         ..Default::default()
     }
 }
@@ -100,11 +102,11 @@ fn host_config(plan: &InstancePlan, companion: &CompanionPlan) -> HostConfig {
             mount(plan, SHARED, &companion.shared, Begins::Empty),
             mount(plan, STATE, &companion.state, Begins::Empty),
         ]),
-        network_mode: Some(plan.network.clone()),
+        network_mode: Some(plan.enclosure.name.clone()),
         log_config: Some(log_config()),
         ..confined(&companion.confinement)
     };
-    with_quotas(host_config, &plan.quotas)
+    without_names(with_quotas(host_config, &plan.quotas))
 }
 
 /// What an engine cannot do without: mounts, networks, and system calls that the usual profile
@@ -131,19 +133,23 @@ fn confined(by: &Confinement) -> HostConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Quotas, SystemCalls};
+    use crate::engine::{Enclosure, Quotas, SystemCalls};
 
     fn plan(confinement: Confinement) -> InstancePlan {
         InstancePlan {
             name: InstanceName("w".into()),
             image: "worker:1".into(),
             labels: [("io.worker-manager.namespace".to_owned(), "worker".to_owned())].into(),
-            network: "workers".into(),
+            enclosure: Enclosure {
+                name: "w-network".into(),
+                subnet: "10.213.0.8/29".parse().expect("a network"),
+            },
             quotas: Quotas { memory: Some(64), cpus: Some(0.5), pids: Some(9) },
             stop_grace_seconds: 5,
             companion: Some(CompanionPlan {
                 command: vec!["dockerd".into()],
                 shared: "/run/shared/".into(),
+                env: [("HTTP_PROXY".to_owned(), "http://10.213.0.10:3128".to_owned())].into(),
                 ready: "docker.sock".into(),
                 state: "/var/lib/docker".into(),
                 confinement,
@@ -167,7 +173,7 @@ mod tests {
         assert_eq!((confined.cap_add, confined.security_opt), (None, None));
         assert_eq!(confined.runtime.as_deref(), Some("sysbox-runc"));
         assert_eq!((confined.memory, confined.pids_limit), (Some(64), Some(9)));
-        assert_eq!(confined.network_mode.as_deref(), Some("workers"));
+        assert_eq!(confined.network_mode.as_deref(), Some("w-network"));
     }
 
     #[test]

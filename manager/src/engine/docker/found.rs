@@ -6,7 +6,7 @@ use bollard::models::{
 use bollard::query_parameters::{InspectContainerOptions, ListContainersOptionsBuilder};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::connection::{DockerEngine, unless};
 use crate::engine::{End, EngineError, Found, InstanceName, InstanceState};
@@ -26,7 +26,8 @@ impl DockerEngine {
         // Its address is that of the one whose network it is in.
         if let (true, Some(companion)) = (found.state.lives(), companion) {
             let companion = self.look_at_container(&InstanceName(companion)).await?;
-            found.ip_address = companion.and_then(|at| ip_address(at.network_settings?));
+            let at = companion.and_then(|at| at.network_settings).unwrap_or_default();
+            (found.networks, found.ip_address) = (networks(&at), ip_address(at));
         }
         Ok(Some(found))
     }
@@ -71,6 +72,7 @@ fn read(container: ContainerInspectResponse) -> Found {
         // The daemon writes a slash before it.
         name: InstanceName(container.name.unwrap_or_default().trim_start_matches('/').to_owned()),
         labels: labels.into_iter().collect(),
+        networks: container.network_settings.as_ref().map(networks).unwrap_or_default(),
         ip_address: container.network_settings.and_then(ip_address),
         started_at: state.started_at.as_deref().and_then(timestamp),
         state: stands(&state),
@@ -88,6 +90,10 @@ fn stands(state: &ContainerState) -> InstanceState {
         }),
         Some(Status::CREATED | Status::EMPTY) | None => InstanceState::Created,
     }
+}
+
+fn networks(settings: &NetworkSettings) -> BTreeSet<String> {
+    settings.networks.iter().flat_map(|networks| networks.keys().cloned()).collect()
 }
 
 fn ip_address(settings: NetworkSettings) -> Option<String> {

@@ -1,7 +1,8 @@
 //! A container's life: made, started, stopped, removed. Each may be asked for twice.
 
 use bollard::models::{
-    ContainerCreateBody, HostConfig, HostConfigLogConfig, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, HostConfig, HostConfigLogConfig, NetworkingConfig, RestartPolicy,
+    RestartPolicyNameEnum,
 };
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder,
@@ -14,9 +15,10 @@ use tokio::io::AsyncWriteExt;
 
 use super::companion::{companion_of, network_mode};
 use super::connection::{DockerEngine, SLOW, refused, status, unless};
+use super::enclosure::endpoint;
 use super::hardening::hardened;
 use super::volumes::mounts;
-use crate::engine::{EngineError, InstanceName, InstancePlan, Quotas};
+use crate::engine::{Enclosure, EngineError, InstanceName, InstancePlan, Quotas};
 use crate::failpoint::{Failpoint, pass};
 
 /// A companion has nothing to hand over.
@@ -82,6 +84,14 @@ impl DockerEngine {
         input: &[u8],
     ) -> Result<(), EngineError> {
         self.start_companion(name).await?;
+        self.feed_and_start(name, input).await
+    }
+
+    pub(super) async fn feed_and_start(
+        &self,
+        name: &InstanceName,
+        input: &[u8],
+    ) -> Result<(), EngineError> {
         let client = self.patient_client(SLOW).await?;
         let options = AttachContainerOptionsBuilder::new().stdin(true).stream(true).build();
         let attached = client.attach_container(&name.0, Some(options)).await;
@@ -138,10 +148,11 @@ impl DockerEngine {
     pub(super) async fn remove_belongings(&self, name: &InstanceName) -> Result<(), EngineError> {
         self.remove_one(&companion_of(name)).await?;
         pass(Failpoint::ContainerRemoved);
+        self.remove_enclosure(name).await?;
         self.remove_volumes(name).await
     }
 
-    async fn remove_one(&self, name: &InstanceName) -> Result<(), EngineError> {
+    pub(super) async fn remove_one(&self, name: &InstanceName) -> Result<(), EngineError> {
         let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
         let client = self.patient_client(SLOW).await?;
         match client.remove_container(&name.0, Some(options)).await {
@@ -176,7 +187,26 @@ fn body(plan: &InstancePlan) -> ContainerCreateBody {
         labels: Some(plan.labels.clone().into_iter().collect()),
         stop_timeout: Some(plan.stop_grace_seconds),
         host_config: Some(host_config(plan)),
+        networking_config: plan.companion.is_none().then(|| place(&plan.enclosure)),
         ..Default::default()
+    }
+}
+
+/// A fixed address on its own network.
+pub(super) fn place(enclosure: &Enclosure) -> NetworkingConfig {
+    let own = (enclosure.name.clone(), endpoint(enclosure.instance()));
+    NetworkingConfig { endpoints_config: Some(HashMap::from([own])) }
+}
+
+/// The daemon answers for names itself, and passes on what it does not know, also from a network
+/// that leads nowhere. So it is told to ask where nobody answers; and whoever asks gives up soon.
+pub(super) fn without_names(host_config: HostConfig) -> HostConfig {
+    let options = ["timeout:1", "attempts:1", "ndots:0"].map(str::to_owned).to_vec();
+    HostConfig {
+        dns: Some(vec!["127.0.0.1".to_owned()]),
+        dns_options: Some(options),
+        dns_search: Some(vec![".".to_owned()]),
+        ..host_config
     }
 }
 
@@ -187,7 +217,9 @@ fn host_config(plan: &InstancePlan) -> HostConfig {
         log_config: Some(log_config()),
         ..hardened(plan, never_restarted())
     };
-    with_quotas(host_config, &plan.quotas)
+    let host_config = with_quotas(host_config, &plan.quotas);
+    // Beside a companion, these are the companion's.
+    if plan.companion.is_some() { host_config } else { without_names(host_config) }
 }
 
 pub(super) fn with_quotas(host_config: HostConfig, quotas: &Quotas) -> HostConfig {

@@ -11,8 +11,9 @@
 //! - [`instance`] takes a container through its life with its [`companion`], for whose [`readiness`] it
 //!   waits, and [`volumes`], and [`found`] reads how one stands; [`hardening`] with [`seccomp`] is what
 //!   keeps it from the host;
-//! - [`last_words`], [`memory`], [`network`], [`pause`], [`usage`], [`watch`] and [`trial`] do what their names
-//!   say.
+//! - [`enclosure`] is a container's network, and [`gateway`] its only neighbour there;
+//! - [`last_words`], [`memory`], [`network`], [`pause`], [`usage`], [`watch`] and [`trial`] do what
+//!   their names say.
 
 mod apart;
 mod archive;
@@ -22,8 +23,10 @@ mod buildkit_log;
 mod cache;
 mod companion;
 mod connection;
+mod enclosure;
 mod facts;
 mod found;
+mod gateway;
 mod hardening;
 mod identity;
 mod image;

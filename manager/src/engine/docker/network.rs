@@ -1,6 +1,6 @@
-//! The network that workers join.
+//! The network that leads outside.
 
-use bollard::models::NetworkCreateRequest;
+use bollard::models::{NetworkCreateRequest, NetworkInspect};
 use bollard::query_parameters::InspectNetworkOptions;
 use std::collections::HashMap;
 
@@ -9,11 +9,17 @@ use crate::engine::EngineError;
 
 impl DockerEngine {
     pub(super) async fn find_network(&self, name: &str) -> Result<bool, EngineError> {
+        Ok(self.look_at_network(name).await?.is_some())
+    }
+
+    pub(super) async fn look_at_network(
+        &self,
+        name: &str,
+    ) -> Result<Option<NetworkInspect>, EngineError> {
         let client = self.client().await?;
         let found = client.inspect_network(name, None::<InspectNetworkOptions>).await;
-        let found = unless(&[404], found)
-            .map_err(|error| self.failed("look at", format!("network {name}"), error))?;
-        Ok(found.is_some())
+        unless(&[404], found)
+            .map_err(|error| self.failed("look at", format!("network {name}"), error))
     }
 
     pub(super) async fn find_or_create_network(&self, name: &str) -> Result<(), EngineError> {

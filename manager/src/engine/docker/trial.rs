@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::connection::{DockerEngine, SLOW, refused, unless};
-use crate::engine::{EngineError, InstanceName, Trial};
+use super::instance::without_names;
+use crate::engine::{EngineError, InstanceName, Names, Trial};
 
 /// Where the program is in the container.
 const PROGRAM: &str = "worker-trial";
@@ -64,15 +65,23 @@ fn body(trial: &Trial) -> ContainerCreateBody {
         entrypoint: Some(vec![format!("/{PROGRAM}")]),
         cmd: Some(trial.arguments.clone()),
         user: Some("65534:65534".to_owned()),
-        host_config: Some(HostConfig {
-            cap_drop: Some(vec!["ALL".to_owned()]),
-            security_opt: Some(vec!["no-new-privileges".to_owned()]),
-            network_mode: Some(trial.network.clone()),
-            memory: Some(MEMORY),
-            pids_limit: Some(PIDS),
-            ..Default::default()
-        }),
+        host_config: Some(host_config(trial)),
         ..Default::default()
+    }
+}
+
+fn host_config(trial: &Trial) -> HostConfig {
+    let host_config = HostConfig {
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        network_mode: Some(trial.network.clone()),
+        memory: Some(MEMORY),
+        pids_limit: Some(PIDS),
+        ..Default::default()
+    };
+    match trial.names {
+        Names::Known => host_config,
+        Names::Unknown => without_names(host_config),
     }
 }
 

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use super::DockerEngine;
 use crate::engine::{
-    BuildError, BuildOrder, BuildStep, Disk, Engine, EngineError, EngineEvent, Found, HeldImage,
-    HostFacts, ImageFacts, InstanceName, InstancePlan, Leftover, Memory, Pruning, Trial,
+    BuildError, BuildOrder, BuildStep, Disk, Enclosure, EnclosurePlan, Engine, EngineError,
+    EngineEvent, Found, GatewayPlan, HeldImage, HostFacts, ImageFacts, InstanceName, InstancePlan,
+    Leftover, Memory, Pruning, Trial,
 };
 
 #[async_trait]
@@ -83,6 +84,22 @@ impl Engine for DockerEngine {
 
     async fn ensure_network(&self, name: &str) -> Result<(), EngineError> {
         self.find_or_create_network(name).await
+    }
+
+    async fn enclose(&self, plan: &EnclosurePlan) -> Result<Enclosure, EngineError> {
+        self.make_enclosure(plan).await
+    }
+
+    async fn enclosure(&self, of: &InstanceName) -> Result<Option<Enclosure>, EngineError> {
+        self.find_enclosure(of).await
+    }
+
+    async fn open_gateway(&self, plan: &GatewayPlan, input: &[u8]) -> Result<(), EngineError> {
+        self.replace_gateway(plan, input).await
+    }
+
+    async fn join_enclosures(&self, plan: &GatewayPlan) -> Result<(), EngineError> {
+        self.join_all(plan).await
     }
 
     async fn create(&self, plan: &InstancePlan) -> Result<(), EngineError> {

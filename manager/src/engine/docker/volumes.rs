@@ -54,7 +54,7 @@ impl DockerEngine {
         Ok(())
     }
 
-    /// Volumes without an instance, and the companions that use them.
+    /// Volumes and networks without an instance, and the companions that use them.
     pub(super) async fn left_by_instances(
         &self,
         labels: &[(String, String)],
@@ -64,6 +64,10 @@ impl DockerEngine {
             let Some(of) = owner(&volume) else { continue };
             let leftover = Leftover { of: of.clone(), what: format!("volume {volume}") };
             left.entry(of).or_default().push(leftover);
+        }
+        for (of, network) in self.list_enclosures(labels).await? {
+            let what = format!("network {}", network.name);
+            left.entry(of.clone()).or_default().push(Leftover { of, what });
         }
         let mut alone = Vec::new();
         for (of, volumes) in left {
