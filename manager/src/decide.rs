@@ -270,9 +270,6 @@ fn admit(world: &World, create: &Create, catalogue: &Catalogue) -> Result<(), Pr
     let agent = catalogue.agent(create.agent_type)?;
     catalogue.check_modules(agent, &create.modules)?;
     let protocol = create.protocol.unwrap_or(agent.head.protocol);
-    if create.limits.disk.is_some() {
-        return Err(not_yet("`limits.disk`", "the other limits"));
-    }
     // Of a program of the caller's own, the caller knows.
     let may_tell_cost = agent.head.tells_cost
         || create.agent_type == AgentType::Custom

@@ -19,6 +19,7 @@ pub use worker_link::chain;
 pub mod client;
 pub mod config;
 pub mod decide;
+mod disk_limits;
 pub mod doctor;
 pub mod driver;
 pub mod engine;

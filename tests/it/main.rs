@@ -43,6 +43,7 @@ mod recovery;
 mod restart;
 mod secrets;
 mod sessions;
+mod shields;
 mod spool;
 mod standby;
 mod stream_json;

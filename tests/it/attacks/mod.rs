@@ -3,6 +3,7 @@
 //!
 //! Raw system calls are made by `perl`, which every Debian has. Its numbers are those of x86-64.
 
+mod builds;
 mod greed;
 mod image;
 mod kernel;
