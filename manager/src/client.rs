@@ -1,9 +1,12 @@
 //! The other side: a program that commands workers.
 
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use worker_protocol::{Keys, Output, Reply, WorkerId};
+use worker_protocol::signature::{Pair, Signer};
+use worker_protocol::{Output, Reply, WorkerId};
 
+use crate::config::{ConfigError, RawConfig, RedisSource};
 use crate::store::{Follower, Retention, Store, StoreError};
 
 /// A manager that leads answers in milliseconds; one that has to take over needs some seconds.
@@ -17,6 +20,9 @@ pub enum ClientError {
     /// Redis did not do its part.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The configuration does not say where it is.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// Nobody answers.
     #[error(
         "no manager answered on {address} for the namespace `{namespace}` within {seconds} s: \
@@ -35,6 +41,7 @@ pub enum ClientError {
 /// Commands workers by way of Redis.
 pub struct Client {
     store: Store,
+    signer: Option<Signer>,
 }
 
 /// Something that happened.
@@ -55,15 +62,22 @@ impl Client {
     /// Prepares a connection.
     ///
     /// # Errors
-    /// When the address is none.
-    pub fn open(redis_url: &str, keys: Keys) -> Result<Self, StoreError> {
-        Ok(Self::new(Store::open(redis_url, keys, Retention::default())?))
+    /// When the address is none, or a file that it needs cannot be read.
+    pub fn open(raw: &RawConfig) -> Result<Self, ClientError> {
+        let (redis, keys) = RedisSource::check(raw)?;
+        Ok(Self::new(Store::open(&redis, keys, Retention::default())?))
     }
 
     /// Over connections that are there.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        Self { store }
+        Self { store, signer: None }
+    }
+
+    /// The same, for a caller who signs its commands; for none, as it is.
+    #[must_use]
+    pub fn signing(self, signer: Option<Signer>) -> Self {
+        Self { signer, ..self }
     }
 
     /// Sends a command and waits for its reply.
@@ -76,9 +90,14 @@ impl Client {
         limit: Duration,
     ) -> Result<Reply, ClientError> {
         let list = format!("{}{}", self.store.keys().reply_prefix(), WorkerId::new());
-        let mut fields = fields.to_vec();
-        fields.push(("reply_to", list.clone()));
-        self.store.send(&fields).await?;
+        let pair = |(name, value): (&str, String)| (name.to_owned(), value.into_bytes());
+        let mut entry: Vec<Pair> = fields.iter().cloned().map(pair).collect();
+        entry.push(pair(("reply_to", list.clone())));
+        if let Some(signer) = &self.signer {
+            let namespace = self.store.keys().namespace();
+            signer.sign(&mut entry, namespace, Timestamp::now(), &WorkerId::new().to_string());
+        }
+        self.store.send(&entry).await?;
         self.store.await_reply(&list, limit).await?.ok_or_else(|| ClientError::NoManager {
             address: self.store.address().to_owned(),
             namespace: self.store.keys().namespace().to_owned(),

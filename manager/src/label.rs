@@ -23,6 +23,8 @@ pub const BUILD_MARK: &str = "1";
 pub const HOLDS: &str = "io.worker-manager.holds";
 /// Of an image: what it builds on, by name.
 pub const BASE: &str = "io.worker-manager.base";
+/// Who asked for it.
+const CALLER: &str = "io.worker-manager.caller";
 /// What lets the worker's Redis user in again.
 const ADMISSION: &str = "io.worker-manager.admission";
 /// The wish without secrets and without long texts.
@@ -61,6 +63,9 @@ impl Known {
         ]);
         if let Some(id) = &self.correlation_id {
             labels.insert(CORRELATION.to_owned(), id.clone());
+        }
+        if let Some(caller) = &self.spec.caller {
+            labels.insert(CALLER.to_owned(), caller.to_string());
         }
         labels
     }

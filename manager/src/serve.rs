@@ -67,8 +67,8 @@ async fn lead(hands: Hands, hold: &Hold) -> Result<(), StoreError> {
     if let Ok(seen) = timeout(FIRST_LOOK, sources::host_room(&hands)).await {
         let _ = events.send(seen).await;
     }
-    let inbox =
-        Inbox::new(hands.store.clone(), hold.name(), hands.settings.tries, events.clone(), seen);
+    let (store, callers) = (hands.store.clone(), hands.settings.callers.clone());
+    let inbox = Inbox::new(store, callers, hold.name(), hands.settings.tries, events.clone(), seen);
     let mut crew = JoinSet::new();
     crew.spawn(outbox::run(hands.store.clone(), hold.clone(), outbox_queue));
     crew.spawn(inbox.run(over.clone()));
@@ -159,6 +159,7 @@ impl Loop {
         let room_to_build = Arc::new(Semaphore::new(hands.settings.builds));
         let mut world = World { manager: Some(name.to_owned()), ..World::default() };
         world.capacity.rules = hands.settings.capacity.clone();
+        world.terms = Arc::clone(&hands.settings.terms);
         let (tasks, builds) = (JoinSet::new(), BTreeMap::new());
         Self { hands, world, events, writes, nudges, handled, tasks, builds, room_to_build }
     }

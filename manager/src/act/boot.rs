@@ -26,18 +26,18 @@ pub(super) fn boot(
     agent: &AgentTemplate,
     open: OpenWorker,
 ) -> Result<Vec<u8>, Problem> {
-    let mut files = files(spec, agent);
-    let policy = policy(hands, spec, agent, &mut files);
+    let policy = policy(hands, spec, agent);
     let (own, usual) = (&spec.limits, &hands.settings.limits);
-    let operators = operators_environment(hands, agent).into_keys();
+    let given = operators_environment(hands, spec, agent)?;
+    let operators = given.clone().into_keys();
     let boot = Boot {
         worker_id: id,
         redis: open.access,
         keys: open.keys,
-        agent: boot_agent(hands, spec, agent),
+        agent: boot_agent(hands, spec, agent, given),
         life: spec.life,
         restart: spec.restart,
-        files,
+        files: files_of(hands, spec, agent),
         policy,
         bounds: Bounds {
             output_entries: hands.settings.output_entries,
@@ -57,8 +57,9 @@ pub(super) fn boot(
     })
 }
 
-/// What the agent reads, outside of its workspace and not its own to change.
-fn files(spec: &Create, agent: &AgentTemplate) -> Vec<BootFile> {
+/// What the agent reads, outside of its workspace and not its own to change, with the vendor's files
+/// for what holds it to its commands.
+pub(super) fn files_of(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> Vec<BootFile> {
     let mcp = (!spec.mcp.is_empty()).then(|| Value::Object(spec.mcp.clone()).to_string());
     let texts = [
         (agent.head.instructions.as_str(), spec.instructions.clone()),
@@ -68,21 +69,17 @@ fn files(spec: &Create, agent: &AgentTemplate) -> Vec<BootFile> {
     let file = |(path, text): (&str, Option<String>)| {
         Some(BootFile { path: path.to_owned(), text: text? })
     };
-    texts.into_iter().filter_map(file).collect()
+    let held = !spec.allowed_commands.is_empty();
+    let vendors = held.then(|| hands.catalogue.policy_files(agent)).into_iter().flatten();
+    let vendors = vendors.map(|(path, text)| BootFile { path, text });
+    texts.into_iter().filter_map(file).chain(vendors).collect()
 }
 
-/// What holds the agent to its commands, with the vendor's own files for that.
-fn policy(
-    hands: &Hands,
-    spec: &Create,
-    agent: &AgentTemplate,
-    files: &mut Vec<BootFile>,
-) -> Option<BootPolicy> {
+/// What holds the agent to its commands.
+fn policy(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> Option<BootPolicy> {
     if spec.allowed_commands.is_empty() {
         return None;
     }
-    let vendors = hands.catalogue.policy_files(agent);
-    files.extend(vendors.into_iter().map(|(path, text)| BootFile { path, text }));
     let by_protocol = spec.protocol == Some(AgentProtocol::Acp);
     Some(BootPolicy {
         allowed: spec.allowed_commands.clone(),
@@ -93,7 +90,12 @@ fn policy(
     })
 }
 
-fn boot_agent(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> BootAgent {
+fn boot_agent(
+    hands: &Hands,
+    spec: &Create,
+    agent: &AgentTemplate,
+    given: BTreeMap<String, Secret>,
+) -> BootAgent {
     let custom = !spec.agent_command.is_empty();
     let command = if custom { &spec.agent_command } else { &agent.head.command };
     BootAgent {
@@ -101,7 +103,7 @@ fn boot_agent(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> BootAgent 
         version: (!custom).then(|| agent.head.version.clone()),
         protocol: spec.protocol.unwrap_or(agent.head.protocol),
         command: command.clone(),
-        env: environment(hands, spec, agent),
+        env: environment(hands, spec, agent, given),
         system_prompt_file: (!spec.allowed_commands.is_empty()).then(|| SYSTEM_PROMPT.to_owned()),
         model: spec.model.clone(),
         mcp_file: (!spec.mcp.is_empty()).then(|| MCP.to_owned()),
@@ -111,7 +113,12 @@ fn boot_agent(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> BootAgent 
 }
 
 /// What the templates set, then the operator's credentials for this agent, then the caller's own.
-fn environment(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> BTreeMap<String, Secret> {
+fn environment(
+    hands: &Hands,
+    spec: &Create,
+    agent: &AgentTemplate,
+    given: BTreeMap<String, Secret>,
+) -> BTreeMap<String, Secret> {
     let templates = hands.catalogue.environment(agent, &spec.modules);
     let mut env: BTreeMap<_, _> =
         templates.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
@@ -121,7 +128,7 @@ fn environment(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> BTreeMap<
             env.insert(name.to_owned(), Secret::new("/etc/ssl/certs/ca-certificates.crt"));
         }
     }
-    env.extend(operators_environment(hands, agent));
+    env.extend(given);
     env.extend(spec.env.clone());
     if !spec.allowed_commands.is_empty() {
         let held = agent.head.policy.env.iter();
@@ -133,11 +140,12 @@ fn environment(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> BTreeMap<
 /// The operator's credentials for an agent, as they are configured now.
 pub(super) fn operators_environment(
     hands: &Hands,
+    _spec: &Create,
     agent: &AgentTemplate,
-) -> BTreeMap<String, Secret> {
-    let credentials = &hands.settings.credentials;
-    let names = agent.head.credentials.iter();
-    names.filter_map(|name| Some((name.clone(), credentials.get(name)?.clone()))).collect()
+) -> Result<BTreeMap<String, Secret>, Problem> {
+    let all = hands.settings.terms.credentials.values();
+    let own = all.filter(|credential| agent.head.credentials.contains(&credential.variable));
+    Ok(own.map(|credential| (credential.variable.clone(), credential.secret.clone())).collect())
 }
 
 /// What an agent is told about the commands it may run, in the part of its prompt that it cannot

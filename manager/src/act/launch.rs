@@ -5,7 +5,9 @@ use tokio::time::{Instant, sleep};
 use worker_protocol::{Create, ErrorKind, Problem, WorkerId};
 
 use super::Hands;
-use super::boot::boot;
+use super::boot::{boot, files_of};
+use super::runtime::check_runtime;
+use super::writable::writable;
 use crate::chain::chain;
 use crate::driver::{Launch, LaunchError, LaunchOrder};
 use crate::engine::{
@@ -21,9 +23,6 @@ use crate::world::Origin;
 pub(super) const FIRST_PULSE: Duration = Duration::from_secs(30);
 /// A start that the engine was asked for by a manager that was killed; it takes a tenth of that.
 const START_IN_FLIGHT: Duration = Duration::from_secs(3);
-/// Where the agent's user lives in an image of the frame's: its sessions and configuration are
-/// there. (Where a base image has a user 1000 already, they are with the container's other files.)
-const HOME: &str = "/home/worker";
 const FIRST_LOOK: Duration = Duration::from_millis(5);
 const LONGEST_LOOK: Duration = Duration::from_millis(250);
 
@@ -39,6 +38,7 @@ pub(super) async fn launch(
     if order.origin == Origin::Resumed && !clear_the_way(hands, id, &name).await? {
         return Ok(first_pulse(hands, id, &name).await?);
     }
+    check_runtime(hands).await?;
     let network = engine.ensure_network(&hands.settings.network).await;
     network.map_err(|error| Problem::from(&error))?;
     let url = &hands.settings.workers_redis_url;
@@ -46,7 +46,9 @@ pub(super) async fn launch(
     let admission = open.admission.clone();
     let boot = boot(hands, id, &order.spec, agent, open)?;
     let companion = companion(hands, agent, &order.spec)?;
-    let plan = InstancePlan { companion, ..plan(hands, id, order, &admission) };
+    let files = files_of(hands, &order.spec, agent);
+    let writable = writable(files.iter().map(|file| file.path.as_str()));
+    let plan = InstancePlan { companion, writable, ..plan(hands, id, order, &admission) };
     engine.create(&plan).await.map_err(|error| match error {
         EngineError::NoImage { .. } => LaunchError::NoImage(Problem::from(&error)),
         error => LaunchError::Failed(Problem::from(&error)),
@@ -171,9 +173,6 @@ fn store_problem(error: &StoreError) -> Problem {
 fn plan(hands: &Hands, id: WorkerId, order: LaunchOrder, admission: &Admission) -> InstancePlan {
     let settings = &hands.settings;
     let limits = &order.spec.limits;
-    // A caller's own image without modules has no user of ours, and no home.
-    let bare = order.spec.base_image.is_some() && order.spec.modules.is_empty();
-    let home = (!bare).then(|| HOME.to_owned());
     let known = Known {
         id,
         request_id: order.request_id,
@@ -195,6 +194,8 @@ fn plan(hands: &Hands, id: WorkerId, order: LaunchOrder, admission: &Admission) 
         },
         stop_grace_seconds: i64::try_from(settings.instance_grace().as_secs()).unwrap_or(30),
         companion: None,
-        home,
+        writable: Vec::new(),
+        system_calls: settings.system_calls,
+        runtime: settings.runtime.clone(),
     }
 }

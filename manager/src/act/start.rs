@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_millis(25);
 pub(super) async fn start(hands: &Hands, id: WorkerId, spec: &Create) -> Result<Start, Problem> {
     let name = hands.name(id);
     let agent = hands.catalogue.agent(spec.agent_type)?;
-    let env = boot::operators_environment(hands, agent);
+    let env = boot::operators_environment(hands, spec, agent)?;
     let input = serde_json::to_vec(&Again { env }).map_err(|error| {
         Problem::new(ErrorKind::Internal, format!("failed to write the boot document: {error}"))
     })?;

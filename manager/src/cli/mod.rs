@@ -11,10 +11,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
-use worker_manager::act::Hands;
+use worker_manager::act::{Hands, check_runtime};
 use worker_manager::chain::chain;
 use worker_manager::client::Client;
-use worker_manager::config::{Defaults, RawConfig, Settings};
+use worker_manager::config::{RawConfig, RedisSource, Settings};
 use worker_manager::engine::DockerEngine;
 use worker_manager::image::Catalogue;
 use worker_manager::run::{Ending, Print, Task, run};
@@ -22,7 +22,7 @@ use worker_manager::serve::serve;
 use worker_manager::store::{Retention, Store};
 use worker_manager::telemetry::{http, log};
 use worker_manager::terminal::{self, tell};
-use worker_protocol::Keys;
+use worker_protocol::ErrorKind;
 
 use dead::DeadVerb;
 use doctor::Form;
@@ -41,6 +41,12 @@ pub(crate) struct Arguments {
     /// The word before all keys [environment: WORKER_NAMESPACE] [default: worker]
     #[arg(long, global = true)]
     namespace: Option<String>,
+    /// Sign commands as this caller [environment: WORKER_CALLER]
+    #[arg(long, global = true)]
+    caller: Option<String>,
+    /// With the key in this file [environment: WORKER_CALLER_KEY_FILE]
+    #[arg(long, global = true)]
+    caller_key_file: Option<PathBuf>,
     /// A step at which the manager is to die, such as `Written` or `Written:2` (of tests)
     #[cfg(feature = "failpoints")]
     #[arg(long, global = true)]
@@ -158,12 +164,20 @@ fn raw_config(arguments: &Arguments) -> Result<RawConfig, Error> {
     let mut raw = RawConfig::read(arguments.config.as_deref())?;
     raw.redis_url = arguments.redis_url.clone().or(raw.redis_url);
     raw.namespace = arguments.namespace.clone().or(raw.namespace);
+    raw.caller = arguments.caller.clone().or(raw.caller);
+    raw.caller_key_file = arguments.caller_key_file.clone().or(raw.caller_key_file);
     Ok(raw)
 }
 
 async fn serve_until_stopped(raw: RawConfig) -> Result<ExitCode, Error> {
     let export = log::open(&raw)?;
     let (hands, stop) = (hands(raw)?, stop_signal()?);
+    match check_runtime(&hands).await {
+        Err(problem) if problem.kind == ErrorKind::EngineUnavailable => {
+            tracing::warn!(%problem, "cannot see whether the engine has the runtime for workers");
+        }
+        checked => checked.map_err(|problem| problem.message)?,
+    }
     http::listen(&hands, &stop).await?;
     let served = serve(hands, stop).await;
     if let Some(export) = export {
@@ -179,17 +193,17 @@ fn hands(mut raw: RawConfig) -> Result<Hands, Error> {
     raw.take_credentials(
         catalogue.agents().flat_map(|a| a.head.credentials.iter().map(String::as_str)),
     );
-    for name in raw.credentials.keys().filter(|name| !catalogue.takes_credential(name)) {
-        tracing::warn!(name, "no agent's template takes this credential");
-    }
     let settings = Settings::check(raw, &std::env::current_exe()?)?;
+    for name in settings.terms.without_agent(&catalogue) {
+        tracing::warn!(%name, "no agent's template takes this credential");
+    }
     for wish in &settings.prebuild {
         let agent = catalogue.agent(wish.agent);
         let known = agent.and_then(|agent| catalogue.check_modules(agent, &wish.modules));
         known.map_err(|problem| format!("prebuild: {wish}: {}", problem.message))?;
     }
     let (keys, keep) = (settings.keys.clone(), settings.retention.clone());
-    let store = Store::open(settings.redis_url.reveal(), keys, keep)?;
+    let store = Store::open(&settings.redis, keys, keep)?;
     let engine = DockerEngine::connect(settings.docker_host.as_deref(), settings.builder)?;
     Ok(Hands::new(Arc::new(engine), store, catalogue, settings))
 }
@@ -210,13 +224,12 @@ fn stop_signal() -> std::io::Result<CancellationToken> {
 }
 
 fn client(raw: &RawConfig) -> Result<Client, Error> {
-    Ok(Client::new(store(raw)?))
+    Ok(Client::open(raw)?.signing(raw.signer()?))
 }
 
 fn store(raw: &RawConfig) -> Result<Store, Error> {
-    let keys = Keys::new(raw.namespace.as_deref().unwrap_or(Defaults::NAMESPACE))?;
-    let url = raw.redis_url.as_deref().unwrap_or(Defaults::REDIS_URL);
-    Ok(Store::open(url, keys, Retention::default())?)
+    let (redis, keys) = RedisSource::check(raw)?;
+    Ok(Store::open(&redis, keys, Retention::default())?)
 }
 
 async fn ping(raw: RawConfig) -> Result<ExitCode, Error> {

@@ -1,18 +1,19 @@
 //! The configuration as the program uses it: complete and checked.
 
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use worker_protocol::boot::{Bounds, WhenIdle};
 use worker_protocol::limits::Limits;
-use worker_protocol::{Keys, Problem, Secret, value};
+use worker_protocol::{Keys, Problem, value};
 
-use super::{ConfigError, Gc, RawConfig, RawLimits};
-use crate::engine::Builder;
+use super::{ConfigError, Gc, RawConfig, RawLimits, RedisSource, callers};
+use crate::caller::Callers;
+use crate::engine::{Builder, SystemCalls};
 use crate::image::{ContextFile, ImageWish};
+use crate::passage::Terms;
 use crate::store::Retention;
 use crate::world::Rules;
 
@@ -52,8 +53,8 @@ impl Defaults {
 /// Complete and checked. `Debug` shows no secret.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Redis, with credentials.
-    pub redis_url: Secret,
+    /// Redis, and what opens it.
+    pub redis: RedisSource,
     /// Redis as workers reach it, without credentials.
     pub workers_redis_url: String,
     /// Names.
@@ -86,6 +87,8 @@ pub struct Settings {
     pub gc: Gc,
     /// How many workers there may be at once.
     pub capacity: Rules,
+    /// Who may send commands.
+    pub callers: Callers,
     /// Entries of an output that are kept.
     pub output_entries: usize,
     /// Bytes of a worker's output that wait on disk while Redis is away; 0: none.
@@ -100,12 +103,16 @@ pub struct Settings {
     pub orphan_grace: Duration,
     /// Limits of workers that name none.
     pub limits: Limits,
+    /// Which system calls workers may make.
+    pub system_calls: SystemCalls,
+    /// What runs workers, by the engine's name for it.
+    pub runtime: Option<String>,
     /// What becomes of a worker that has had no work for as long as it may.
     pub when_idle: WhenIdle,
     /// Where health and metrics are served.
     pub listen: Option<SocketAddr>,
-    /// Environment variables for agents.
-    pub credentials: BTreeMap<String, Secret>,
+    /// What workers may reach, and as whom.
+    pub terms: Arc<Terms>,
 }
 
 impl Settings {
@@ -123,10 +130,11 @@ impl Settings {
     /// # Errors
     /// Names the key, and what would be right.
     pub fn check(raw: RawConfig, own_program: &Path) -> Result<Self, ConfigError> {
-        let redis_url = raw.redis_url.unwrap_or_else(|| Defaults::REDIS_URL.to_owned());
+        let callers = callers::check(&raw)?;
+        let (redis, keys) = RedisSource::check(&raw)?;
+        let terms = raw.terms()?;
         let beside = || own_program.with_file_name("worker-wrapper");
         let wrapper = raw.wrapper.unwrap_or_else(beside);
-        let namespace = raw.namespace.unwrap_or_else(|| Defaults::NAMESPACE.to_owned());
         let keep = duration("keep_records (WORKER_KEEP_RECORDS)", raw.keep_records)?;
         let usual = Retention::default();
         let retention = Retention {
@@ -137,12 +145,9 @@ impl Settings {
             ..usual
         };
         Ok(Self {
-            workers_redis_url: workers_url(raw.worker_redis_url, &redis_url)?,
-            redis_url: Secret::new(redis_url),
-            keys: Keys::new(&namespace).map_err(|problem| ConfigError::Value {
-                name: "namespace (WORKER_NAMESPACE)",
-                problem: problem.message,
-            })?,
+            workers_redis_url: redis.workers_url().to_owned(),
+            redis,
+            keys,
             network: raw.network.unwrap_or_else(|| Defaults::NETWORK.to_owned()),
             base_image: raw.base_image.unwrap_or_else(|| Defaults::BASE_IMAGE.to_owned()),
             ca_bundle: raw.ca_bundle.map(|path| file("the CA bundle", path)).transpose()?,
@@ -162,6 +167,7 @@ impl Settings {
             prebuild: prebuild(&raw.prebuild)?,
             gc: Gc::check(raw.gc)?,
             capacity: raw.capacity.check()?,
+            callers,
             output_entries: raw.output_entries.unwrap_or(Defaults::OUTPUT_ENTRIES).max(100),
             spool_bytes: spool(raw.spool.as_deref())?,
             retention,
@@ -171,9 +177,11 @@ impl Settings {
             orphan_grace: duration("orphan_grace (WORKER_ORPHAN_GRACE)", raw.orphan_grace)?
                 .unwrap_or(Defaults::ORPHAN_GRACE),
             limits: limits(&raw.limits)?,
+            system_calls: system_calls(raw.seccomp.as_deref())?,
+            runtime: raw.runtime,
             when_idle: when_idle(raw.when_idle.as_deref())?,
             listen: raw.listen.as_deref().map(listen).transpose()?,
-            credentials: raw.credentials,
+            terms: Arc::new(terms),
         })
     }
 }
@@ -229,6 +237,14 @@ fn spool(given: Option<&str>) -> Result<u64, ConfigError> {
     }
 }
 
+fn system_calls(given: Option<&str>) -> Result<SystemCalls, ConfigError> {
+    match given.unwrap_or("strict") {
+        "strict" => Ok(SystemCalls::Strict),
+        "engine" => Ok(SystemCalls::Engines),
+        _ => Err(wrong("seccomp (WORKER_SECCOMP)", "must be strict or engine")),
+    }
+}
+
 fn when_idle(given: Option<&str>) -> Result<WhenIdle, ConfigError> {
     match given.unwrap_or("stop") {
         "stop" => Ok(WhenIdle::End),
@@ -267,6 +283,7 @@ fn limits(raw: &RawLimits) -> Result<Limits, ConfigError> {
         ("memory", raw.memory.as_ref().map(|memory| json!(memory))),
         ("cpus", raw.cpus.map(|cpus| json!(cpus))),
         ("pids", Some(json!(raw.pids.unwrap_or(Defaults::PIDS)))),
+        ("disk", raw.disk.as_ref().map(|disk| json!(disk))),
         ("turn_timeout", raw.turn_timeout.as_ref().map(|limit| json!(limit))),
         ("idle_timeout", raw.idle_timeout.as_ref().map(|limit| json!(limit))),
         ("max_lifetime", raw.max_lifetime.as_ref().map(|limit| json!(limit))),
@@ -279,19 +296,6 @@ fn limits(raw: &RawLimits) -> Result<Limits, ConfigError> {
 
 pub(super) fn wrong(name: &'static str, problem: &str) -> ConfigError {
     ConfigError::Value { name, problem: problem.to_owned() }
-}
-
-/// Workers get a user of their own: the manager's credentials stay out of their address.
-fn workers_url(given: Option<String>, own: &str) -> Result<String, ConfigError> {
-    let name = "worker_redis_url (WORKER_REDIS_URL)";
-    let bad = || wrong(name, "must be like redis://host:6379/0");
-    let mut url = url::Url::parse(given.as_deref().unwrap_or(own)).map_err(|_| bad())?;
-    if url.scheme() != "redis" || url.host_str().is_none() {
-        return Err(bad());
-    }
-    url.set_username("").map_err(|()| bad())?;
-    url.set_password(None).map_err(|()| bad())?;
-    Ok(url.to_string())
 }
 
 #[cfg(test)]
@@ -312,15 +316,6 @@ mod tests {
         assert_eq!(settings.keys.commands(), "worker:commands");
         let missing = Settings::check(RawConfig::default(), Path::new("/none/worker-manager"));
         assert!(missing.unwrap_err().to_string().contains("/none/worker-wrapper"));
-    }
-
-    #[test]
-    fn workers_do_not_get_the_managers_password() {
-        let (_folder, mut raw) = raw();
-        raw.redis_url = Some("redis://default:hunter2@10.0.0.1:6380/2".to_owned());
-        let settings = Settings::check(raw, Path::new("/none")).unwrap();
-        assert_eq!(settings.workers_redis_url, "redis://10.0.0.1:6380/2");
-        assert!(!format!("{settings:?}").contains("hunter2"));
     }
 
     #[test]
@@ -362,6 +357,19 @@ mod tests {
         raw.when_idle = Some("sleep".to_owned());
         let error = Settings::check(raw, Path::new("/none")).unwrap_err().to_string();
         assert!(error.contains("WORKER_WHEN_IDLE") && error.contains("stop or pause"), "{error}");
+    }
+
+    #[test]
+    fn the_filter_of_system_calls_is_ours_or_the_engines() {
+        let (_folder, raw) = raw();
+        let of = |given: Option<&str>| {
+            let raw = RawConfig { seccomp: given.map(str::to_owned), ..raw.clone() };
+            Settings::check(raw, Path::new("/none")).map(|settings| settings.system_calls)
+        };
+        assert_eq!(of(None).unwrap(), SystemCalls::Strict);
+        assert_eq!(of(Some("engine")).unwrap(), SystemCalls::Engines);
+        let error = of(Some("off")).unwrap_err().to_string();
+        assert!(error.contains("WORKER_SECCOMP") && error.contains("strict or engine"), "{error}");
     }
 
     #[test]

@@ -14,9 +14,10 @@ pub use attended::Attended;
 pub use docker::{Builder, DockerEngine};
 pub use scripted::{ScriptedEngine, Verb};
 pub use types::{
-    BuildError, BuildOrder, BuildStep, CacheMounts, CompanionPlan, Confinement, Disk, End,
+    Begins, BuildError, BuildOrder, BuildStep, CacheMounts, CompanionPlan, Confinement, Disk, End,
     EngineError, EngineEvent, Found, HeldImage, HostDetails, HostFacts, ImageFacts, InstanceName,
-    InstancePlan, InstanceState, Layer, Leftover, Memory, Pruning, Quotas, Trial,
+    InstancePlan, InstanceState, Layer, Leftover, Memory, Pruning, Quotas, SystemCalls, Trial,
+    Writable,
 };
 
 use async_trait::async_trait;

@@ -29,5 +29,5 @@ pub use context::ContextFile;
 pub(crate) use context::{hex, sha256};
 pub use load::{AgentOverride, CatalogueError, Companions, Offer};
 pub use spec::{BaseOwner, ImageHash, ImageSpec, Rendered};
-pub use template::{Companion, SizeClass};
+pub use template::{AgentHead, Companion, ModelHead, SizeClass};
 pub use wish::ImageWish;

@@ -1,9 +1,9 @@
 //! Redis: the only folder that names the client library.
 //!
-//! [`connect`] gives connections; [`lease`] says which manager leads, and [`fence`] keeps others from
+//! [`connect`] gives connections, which `dial` makes; [`lease`] says which manager leads, and [`fence`] keeps others from
 //! writing; [`read`] takes commands, and [`tries`] counts how often; [`mod@write`] gives replies,
 //! records and events; [`worker`] opens and closes a worker's own keys, and [`intake`] sees how far
-//! it is with its input; `belongings` finds what nobody may know; `image` remembers images;
+//! it is with its input; `signed` remembers signatures; `belongings` finds what nobody may know; `image` remembers images;
 //! [`follow`] is for clients, [`dead`], `sight` and `examine` for operators; `counted` times what is
 //! asked.
 
@@ -11,6 +11,7 @@ mod belongings;
 mod connect;
 mod counted;
 mod dead;
+mod dial;
 mod examine;
 mod fence;
 mod follow;
@@ -19,6 +20,7 @@ mod intake;
 mod lease;
 mod read;
 mod sight;
+mod signed;
 mod tries;
 mod worker;
 mod write;
@@ -31,6 +33,7 @@ pub use intake::{Intake, Listener};
 pub use lease::{Holder, LeaseHolder};
 pub use read::{Asked, CommandReader, Delivered};
 pub use sight::Backlog;
+pub use signed::Acceptance;
 pub use worker::{Admission, OpenWorker, Tail};
 pub(crate) use write::Batch;
 pub use write::Retention;

@@ -258,6 +258,7 @@ impl Store {
 fn rules(workers_url: &str, admission: &Admission, keys: &BootKeys) -> Vec<String> {
     let mut rules = vec![
         "reset".to_owned(),
+        "resetchannels".to_owned(), // Else as `acl-pubsub-default` says.
         "on".to_owned(),
         format!("#{}", admission.0),
         "-@all".to_owned(),

@@ -25,6 +25,7 @@ impl Worker {
         set("created_at", json!(rfc3339(self.created_at)));
         set("request_id", json!(self.request_id));
         set("correlation_id", json!(self.correlation_id));
+        set("caller", json!(self.spec.caller));
         set("spec", json!(crate::label::spec_text(&self.spec)));
         set("intent", json!(self.intent().as_str()));
         if !self.spec.labels.is_empty() {

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 
 mod acl;
+mod callers;
 mod capacity;
 mod dead;
 mod images;

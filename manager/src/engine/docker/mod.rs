@@ -9,7 +9,8 @@
 //! - [`images`] lists them with their [`layers`], [`archive`] moves them, [`cache`] removes what builds
 //!   left ([`leftovers`] says what may go, [`plain_http`] asks for what bollard cannot read);
 //! - [`instance`] takes a container through its life with its [`companion`], for whose [`readiness`] it
-//!   waits, and [`volumes`], and [`found`] reads how one stands;
+//!   waits, and [`volumes`], and [`found`] reads how one stands; [`hardening`] with [`seccomp`] is what
+//!   keeps it from the host;
 //! - [`last_words`], [`memory`], [`network`], [`pause`], [`watch`] and [`trial`] do what their names
 //!   say.
 
@@ -23,6 +24,7 @@ mod companion;
 mod connection;
 mod facts;
 mod found;
+mod hardening;
 mod identity;
 mod image;
 mod images;
@@ -36,6 +38,7 @@ mod pause;
 mod plain_http;
 mod printed;
 mod readiness;
+mod seccomp;
 mod trial;
 mod verbs;
 mod volumes;
