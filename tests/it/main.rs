@@ -41,6 +41,7 @@ mod pty;
 mod readme;
 mod recovery;
 mod restart;
+mod sbom;
 mod secrets;
 mod sessions;
 mod shields;

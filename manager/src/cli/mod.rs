@@ -22,6 +22,7 @@ use worker_manager::run::{Ending, Print, Task, run};
 use worker_manager::serve::serve;
 use worker_manager::store::{Retention, Store};
 use worker_manager::telemetry::{http, log};
+use worker_manager::terminal::{self, tell};
 use worker_protocol::ErrorKind;
 
 use dead::DeadVerb;
@@ -163,7 +164,7 @@ pub(crate) fn main(arguments: Arguments) -> ExitCode {
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
 fn complain(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("worker-manager: {}", chain(error));
+    tell(format_args!("worker-manager: {}", chain(error)));
     ExitCode::from(USAGE)
 }
 
@@ -241,7 +242,7 @@ fn store(raw: &RawConfig) -> Result<Store, Error> {
 
 async fn ping(raw: RawConfig) -> Result<ExitCode, Error> {
     let reply = client(&raw)?.ping().await?;
-    println!("{}", reply.to_json());
+    terminal::print(reply.to_json());
     Ok(if reply.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -10,6 +10,8 @@ mod kernel;
 mod outside;
 mod places;
 mod redis;
+mod repository;
+mod terminal;
 mod wrapper;
 
 use worker_tests::harness::{Installation, Worker};
