@@ -5,7 +5,7 @@ use worker_protocol::Secret;
 use worker_protocol::gateway::{GatewayKeys, Passage};
 
 use super::connect::{Store, StoreError};
-use super::worker::{Admission, new_password};
+use super::worker::{Admission, CLOSED, new_password};
 
 impl Store {
     /// The gateway's keys.
@@ -84,14 +84,18 @@ impl Store {
 fn rules(admission: &Admission, keys: &GatewayKeys) -> Vec<String> {
     vec![
         "reset".to_owned(),
+        "resetchannels".to_owned(),
         "on".to_owned(),
         format!("#{}", admission.0),
         "-@all".to_owned(),
         "+ping".to_owned(),
         "+select".to_owned(),
-        format!("(-@all +hget ~{})", keys.passages),
-        format!("(-@all +hincrby +hincrbyfloat +hmget ~{})", keys.spent),
-        format!("(-@all +xadd ~{})", keys.events),
+        // By these it finds the master.
+        "+role".to_owned(),
+        "+cluster|slots".to_owned(),
+        format!("({CLOSED} +hget ~{})", keys.passages),
+        format!("({CLOSED} +hincrby +hincrbyfloat +hmget ~{})", keys.spent),
+        format!("({CLOSED} +xadd ~{})", keys.events),
     ]
 }
 
@@ -104,6 +108,6 @@ mod tests {
         let keys = GatewayKeys { passages: "p".into(), spent: "s".into(), events: "e".into() };
         let rules = rules(&Admission::of("p"), &keys);
         assert!(rules.iter().all(|rule| !rule.contains('*')));
-        assert!(rules.contains(&"(-@all +hget ~p)".to_owned()));
+        assert!(rules.contains(&format!("({CLOSED} +hget ~p)")));
     }
 }
