@@ -9,20 +9,29 @@ use crate::error::LinkError;
 const REDIS_PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 
-/// A host and its port.
+/// A host and its port, or a socket of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
-    /// A name or an address, without brackets.
+    /// A name, an address without brackets, or the whole path of a socket.
     pub name: String,
-    /// The port.
+    /// The port; 0 of a socket.
     pub port: u16,
+}
+
+impl Host {
+    /// Whether it is a socket of this machine.
+    #[must_use]
+    pub fn is_socket(&self) -> bool {
+        self.name.starts_with('/')
+    }
 }
 
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.name.contains(':') {
-            true => write!(f, "[{}]:{}", self.name, self.port),
-            false => write!(f, "{}:{}", self.name, self.port),
+        match &self.name {
+            path if self.is_socket() => f.write_str(path),
+            name if name.contains(':') => write!(f, "[{name}]:{}", self.port),
+            name => write!(f, "{name}:{}", self.port),
         }
     }
 }
@@ -74,7 +83,8 @@ impl<'a> Parts<'a> {
 
 impl Address {
     /// Reads a URL without credentials: `redis://host:6379/0`, `rediss://…` with TLS,
-    /// `redis+sentinel://host:26379,host/name/0`, `redis+cluster://host:6379,host`, and `rediss+…`.
+    /// `redis+sentinel://host:26379,host/name/0`, `redis+cluster://host:6379,host`, and `rediss+…`;
+    /// `redis+unix:///a/path` for a socket of this machine.
     ///
     /// # Errors
     /// When it is none of these. The URL itself is not told: it may hold a password.
@@ -88,6 +98,10 @@ impl Address {
             ("rediss", kind) => (true, kind),
             _ => return Err(LinkError::Url("it must begin with `redis` or `rediss`")),
         };
+        if kind == "unix" && !tls && parts.hosts.is_empty() && !parts.path.is_empty() {
+            let socket = Host { name: format!("/{}", parts.path), port: 0 };
+            return Ok(Self { way: Way::Direct, tls, hosts: vec![socket], database: 0 });
+        }
         let (first, second) = parts.path.split_once('/').unwrap_or((parts.path, ""));
         let (way, database, port) = match kind {
             "" if second.is_empty() => (Way::Direct, first, REDIS_PORT),
@@ -188,6 +202,7 @@ mod tests {
             ("rediss://redis.example/0", "redis.example:6379 0 true"),
             ("redis://[::1]:7000/", "[::1]:7000 0 false"),
             ("redis://[::1]", "[::1]:6379 0 false"),
+            ("redis+unix:///run/redis.sock", "/run/redis.sock 0 false"),
             (
                 "redis+sentinel://a,b:26380/main/3",
                 "the master main of the sentinels a:26379,b:26380 3 false",

@@ -18,7 +18,7 @@ pub enum LinkError {
         reason: String,
     },
     /// Nothing is there, or it cannot be reached.
-    #[error("failed to connect to {address}")]
+    #[error("{address} cannot be reached")]
     Unreachable {
         /// Host and port.
         address: String,
@@ -136,19 +136,4 @@ impl LinkError {
         };
         Self::Tls { address, hint, source }
     }
-}
-
-/// An error with all that caused it, in one line.
-#[must_use]
-pub fn reason(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.ends_with(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
-    }
-    text
 }

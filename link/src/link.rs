@@ -1,11 +1,11 @@
 //! The way to Redis as it is at the moment.
 
-use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::aio::MultiplexedConnection;
 use redis::io::tcp::socket2::{SockRef, TcpKeepalive};
 use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisResult};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use worker_protocol::Secret;
 use worker_protocol::gateway::RedisTarget;
@@ -102,7 +102,7 @@ impl Link {
     ///
     /// # Errors
     /// When it does not answer.
-    pub async fn is_current(&self, connection: &mut impl ConnectionLike) -> RedisResult<bool> {
+    pub async fn is_current(&self, connection: &mut Connection) -> RedisResult<bool> {
         find::is_current(connection, self.hash_tag.as_deref()).await
     }
 
@@ -186,13 +186,10 @@ impl Link {
 
     async fn open(&self, host: &Host) -> Result<Stream, LinkError> {
         let unreachable = |source| LinkError::Unreachable { address: host.to_string(), source };
-        let stream =
-            TcpStream::connect((host.name.as_str(), host.port)).await.map_err(unreachable)?;
-        stream.set_nodelay(true).map_err(unreachable)?;
-        let socket = SockRef::from(&stream);
-        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
-        socket.set_tcp_keepalive(&keepalive).map_err(unreachable)?;
-        socket.set_tcp_user_timeout(Some(HALF_OPEN)).map_err(unreachable)?;
+        if host.is_socket() {
+            return Ok(Box::new(UnixStream::connect(&host.name).await.map_err(unreachable)?));
+        }
+        let stream = connect_tcp(host).await.map_err(unreachable)?;
         match &self.tls {
             None => Ok(Box::new(stream)),
             Some(tls) => Ok(Box::new(tls.begin(host, stream).await?)),
@@ -207,6 +204,16 @@ impl Link {
     ) -> LinkError {
         LinkError::opening(host.to_string(), user.username(), error)
     }
+}
+
+async fn connect_tcp(host: &Host) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect((host.name.as_str(), host.port)).await?;
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(&stream);
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(HALF_OPEN))?;
+    Ok(stream)
 }
 
 fn info(user: Option<&str>, password: Option<&Secret>) -> RedisConnectionInfo {

@@ -6,8 +6,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 use worker_manager::client::{Client, Happening, Watch, show, show_build};
-use worker_manager::config::{Defaults, RawConfig};
-use worker_protocol::{Keys, OutputKind, WorkerId};
+use worker_manager::config::RawConfig;
+use worker_protocol::{OutputKind, WorkerId};
 
 const PROMPTS: [&str; 2] = [
     "Which versions of git and curl are installed here? Look, and answer in one sentence.",
@@ -28,9 +28,7 @@ async fn main() -> ExitCode {
 }
 
 async fn tour() -> Result<(), Failure> {
-    let config = RawConfig::read(None)?;
-    let keys = Keys::new(config.namespace.as_deref().unwrap_or(Defaults::NAMESPACE))?;
-    let client = Client::open(config.redis_url.as_deref().unwrap_or(Defaults::REDIS_URL), keys)?;
+    let client = Client::open(&RawConfig::read(None)?)?;
     let id = WorkerId::new();
     let mut watch = client.watch(id).await?;
     let create = [

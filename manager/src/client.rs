@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::time::Duration;
-use worker_protocol::{Keys, Output, Reply, WorkerId};
+use worker_protocol::{Output, Reply, WorkerId};
 
+use crate::config::{ConfigError, RawConfig, RedisSource};
 use crate::store::{Follower, Retention, Store, StoreError};
 
 /// A manager that leads answers in milliseconds; one that has to take over needs some seconds.
@@ -17,6 +18,9 @@ pub enum ClientError {
     /// Redis did not do its part.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The configuration does not say where it is.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// Nobody answers.
     #[error(
         "no manager answered on {address} for the namespace `{namespace}` within {seconds} s: \
@@ -55,9 +59,10 @@ impl Client {
     /// Prepares a connection.
     ///
     /// # Errors
-    /// When the address is none.
-    pub fn open(redis_url: &str, keys: Keys) -> Result<Self, StoreError> {
-        Ok(Self::new(Store::open(redis_url, keys, Retention::default())?))
+    /// When the address is none, or a file that it needs cannot be read.
+    pub fn open(raw: &RawConfig) -> Result<Self, ClientError> {
+        let (redis, keys) = RedisSource::check(raw)?;
+        Ok(Self::new(Store::open(&redis, keys, Retention::default())?))
     }
 
     /// Over connections that are there.

@@ -118,7 +118,7 @@ fn decide_create(
     match (question.record, recorded_status(world, question, id)) {
         (Some(record), _) if record.request_id != question.request_id => taken(),
         (Some(_), Some(status)) if status.is_end() => Decision::AlreadySo(told(id, status)),
-        _ => match admit(create, catalogue).err().or_else(|| world.is_full()) {
+        _ => match admit(world, create, catalogue).err().or_else(|| world.is_full()) {
             None => Decision::Enact(Enactment::Create(id)),
             Some(problem) => Decision::Refuse(problem),
         },
@@ -248,7 +248,7 @@ fn list(world: &World, selection: &Selection) -> Map<String, Value> {
 
 /// Whether this manager can make such a worker. What it cannot do it says; it never passes over a
 /// limit or a wish in silence.
-fn admit(create: &Create, catalogue: &Catalogue) -> Result<(), Problem> {
+fn admit(world: &World, create: &Create, catalogue: &Catalogue) -> Result<(), Problem> {
     let agent = catalogue.agent(create.agent_type)?;
     catalogue.check_modules(agent, &create.modules)?;
     let protocol = create.protocol.unwrap_or(agent.head.protocol);
@@ -270,9 +270,7 @@ fn admit(create: &Create, catalogue: &Catalogue) -> Result<(), Problem> {
     if !create.workspace.is_empty() {
         return Err(not_yet("`workspace`", "an empty /workspace"));
     }
-    if !create.egress.is_empty() {
-        return Err(not_yet("`egress`", "open egress"));
-    }
+    world.terms.grant(create, agent)?;
     match create.host.as_deref().map(str::to_ascii_lowercase).as_deref() {
         None | Some("auto" | "local") => Ok(()),
         Some(_) => Err(not_yet("`host` other than `auto`", "`auto`, `local`")),

@@ -29,6 +29,8 @@ pub const ADMISSION: &str = "io.worker-manager.admission";
 pub const GATEWAY: &str = "io.worker-manager.gateway";
 /// Tells apart what gateways were told, and tells nothing of it.
 pub const DOCUMENT: &str = "io.worker-manager.document";
+/// What the gateway compares the worker's token with.
+const TOKEN: &str = "io.worker-manager.token";
 /// The wish without secrets and without long texts.
 const SPEC: &str = "io.worker-manager.spec";
 
@@ -46,6 +48,8 @@ pub struct Known {
     pub image: String,
     /// What lets its Redis user in again.
     pub admission: Admission,
+    /// What lets it use models; none, of a worker from before there was a gateway.
+    pub token: Option<Admission>,
     /// The wish, as far as it is written.
     pub spec: Create,
 }
@@ -63,6 +67,9 @@ impl Known {
             (ADMISSION.to_owned(), self.admission.0.clone()),
             (SPEC.to_owned(), spec_text(&self.spec)),
         ]);
+        if let Some(token) = &self.token {
+            labels.insert(TOKEN.to_owned(), token.0.clone());
+        }
         if let Some(id) = &self.correlation_id {
             labels.insert(CORRELATION.to_owned(), id.clone());
         }
@@ -92,6 +99,7 @@ pub fn read(labels: &BTreeMap<String, String>) -> Option<Known> {
         created_at: labels.get(CREATED)?.parse().ok()?,
         image: labels.get(IMAGE)?.clone(),
         admission: Admission(labels.get(ADMISSION)?.clone()),
+        token: labels.get(TOKEN).cloned().map(Admission),
         spec: serde_json::from_str(labels.get(SPEC)?).ok()?,
     })
 }

@@ -161,6 +161,7 @@ impl Loop {
         let room_to_build = Arc::new(Semaphore::new(hands.settings.builds));
         let mut world = World { manager: Some(name.to_owned()), ..World::default() };
         world.capacity.rules = hands.settings.capacity.clone();
+        world.terms = Arc::clone(&hands.settings.terms);
         let (tasks, builds) = (JoinSet::new(), BTreeMap::new());
         Self { hands, world, events, writes, nudges, handled, tasks, builds, room_to_build }
     }

@@ -47,6 +47,9 @@ pub struct Boot {
     /// Names of variables in the agent's environment that the operator gives, at each start anew.
     #[serde(default)]
     pub operators: BTreeSet<String>,
+    /// What the worker shows to the gateway in place of a key, all its life.
+    #[serde(default)]
+    pub token: Option<Secret>,
 }
 
 impl Boot {
@@ -67,6 +70,9 @@ pub struct Again {
     /// given one of the same name, that one holds.
     #[serde(rename = "again")]
     pub env: BTreeMap<String, Secret>,
+    /// Variables that hold the worker's token.
+    #[serde(default)]
+    pub tokens: BTreeSet<String>,
 }
 
 impl Again {
@@ -74,7 +80,9 @@ impl Again {
     #[must_use]
     pub fn complete(self, mut kept: Boot) -> Boot {
         kept.operators.clear();
-        for (name, value) in self.env {
+        let token = kept.token.clone();
+        let tokens = self.tokens.into_iter().filter_map(|name| Some((name, token.clone()?)));
+        for (name, value) in self.env.into_iter().chain(tokens) {
             kept.agent.env.entry(name.clone()).or_insert_with(|| {
                 kept.operators.insert(name);
                 value
@@ -263,9 +271,12 @@ mod tests {
         assert!(!serde_json::to_string(&kept).unwrap().contains("key-1"));
         let values = [("KEY", "key-2"), ("TOKEN", "the operator's")];
         let env = values.map(|(name, value)| (name.to_owned(), Secret::new(value))).into();
-        let again = Again { env }.complete(kept);
+        let tokens = ["TOKEN", "MODEL_KEY"].map(str::to_owned).into();
+        let again = Again { env, tokens }.complete(kept);
         assert_eq!(again.agent.env["KEY"].reveal(), "key-2");
         assert_eq!(again.agent.env["TOKEN"].reveal(), "hunter2", "the caller's own holds");
+        assert_eq!(again.agent.env["MODEL_KEY"].reveal(), "token-1", "it was kept");
+        boot.operators.insert("MODEL_KEY".into());
         assert_eq!(again.operators, boot.operators);
     }
 
@@ -296,6 +307,7 @@ mod tests {
             policy: None,
             bounds: Bounds::default(),
             operators: BTreeSet::new(),
+            token: Some(Secret::new("token-1")),
         }
     }
 }

@@ -5,6 +5,8 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::agent::{AgentProtocol, AgentType};
+use crate::credentials::Credentials;
+use crate::egress::Egress;
 use crate::fields::Fields;
 use crate::id::{ModuleName, WorkerId};
 use crate::limits::Limits;
@@ -14,7 +16,7 @@ use crate::secret::Secret;
 use crate::value;
 
 /// The names that `create` knows besides the common ones.
-pub(crate) const FIELDS: [&str; 21] = [
+pub(crate) const FIELDS: [&str; 22] = [
     "agent_type",
     "worker_id",
     "instructions",
@@ -36,6 +38,7 @@ pub(crate) const FIELDS: [&str; 21] = [
     "model",
     "mcp",
     "egress",
+    "credentials",
 ];
 
 /// The most bytes of an instruction text: agents read it into every request.
@@ -173,11 +176,18 @@ pub struct Create {
     pub mcp: Map<String, Value>,
     /// Hosts that the worker may reach.
     #[serde(default)]
-    pub egress: Vec<String>,
+    pub egress: Egress,
+    /// Which of the operator's credentials the worker gets.
+    #[serde(default)]
+    pub credentials: Credentials,
+    /// The names in `env`, which labels hold without the values.
+    #[serde(default)]
+    pub env_names: BTreeSet<String>,
 }
 
 impl Create {
     pub(crate) fn from_fields(fields: &Fields) -> Result<Self, Problem> {
+        let env = env(fields)?;
         let create = Self {
             agent_type: agent_type(fields)?,
             worker_id: fields
@@ -206,7 +216,8 @@ impl Create {
                 &AgentProtocol::FOR_CUSTOM,
                 AgentProtocol::as_str,
             )?,
-            env: env(fields)?,
+            env_names: env.keys().cloned().collect(),
+            env,
             limits: Limits::from_object(&fields.object("limits")?)?,
             restart: restart(fields)?,
             workspace: workspace(fields)?,
@@ -214,7 +225,8 @@ impl Create {
             host: fields.text("host", SHORT_LIMIT)?,
             model: fields.text("model", SHORT_LIMIT)?,
             mcp: fields.object("mcp")?,
-            egress: short_list(fields, "egress")?,
+            egress: words(fields, "egress", Egress::parse)?,
+            credentials: words(fields, "credentials", Credentials::parse)?,
         };
         create.check_together()?;
         Ok(create)
@@ -377,6 +389,16 @@ fn short_list(fields: &Fields, name: &str) -> Result<Vec<String>, Problem> {
     }
 }
 
+/// A list that is read as a whole; `parse` says what is wrong in words that follow the field's name.
+fn words<T>(
+    fields: &Fields,
+    name: &str,
+    parse: impl Fn(&[String]) -> Result<T, String>,
+) -> Result<T, Problem> {
+    let items = short_list(fields, name)?;
+    parse(&items).map_err(|why| Problem::malformed(format!("`{name}` {why}")))
+}
+
 fn limit_items(name: &str, items: usize) -> Result<(), Problem> {
     if items <= ITEMS_LIMIT {
         return Ok(());
@@ -457,6 +479,8 @@ mod tests {
                 vec![("agent_type", "CLAUDE"), ("instructions", &huge)],
                 "`instructions` may be at most",
             ),
+            (vec![("agent_type", "CLAUDE"), ("egress", "a.com,https://b.com")], "`egress` holds"),
+            (vec![("agent_type", "CLAUDE"), ("credentials", "../x")], "`credentials` must hold"),
             (vec![("agent_type", "CLAUDE"), ("restart", "always")], "`restart` must be"),
             (
                 vec![("agent_type", "CLAUDE"), ("workspace", r#"{"rep":"x"}"#)],

@@ -14,6 +14,7 @@ pub const INPUT_GROUP: &str = "wrapper";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keys {
     namespace: String,
+    in_cluster: bool,
 }
 
 impl Keys {
@@ -34,7 +35,20 @@ impl Keys {
                 Shown(namespace)
             )));
         }
-        Ok(Self { namespace: namespace.to_owned() })
+        Ok(Self { namespace: namespace.to_owned(), in_cluster: false })
+    }
+
+    /// The same in a cluster: `{worker}:…`. By the braces all of them lie in one slot, so that one
+    /// transaction can write several.
+    #[must_use]
+    pub fn in_cluster(self) -> Self {
+        Self { in_cluster: true, ..self }
+    }
+
+    /// What every key begins with.
+    #[must_use]
+    pub fn prefix(&self) -> String {
+        self.under("")
     }
 
     /// The word itself.
@@ -164,7 +178,10 @@ impl Keys {
     }
 
     fn under(&self, rest: impl fmt::Display) -> String {
-        format!("{}:{rest}", self.namespace)
+        match self.in_cluster {
+            true => format!("{{{}}}:{rest}", self.namespace),
+            false => format!("{}:{rest}", self.namespace),
+        }
     }
 }
 
@@ -179,6 +196,17 @@ mod tests {
         assert_eq!(keys.commands(), "worker:commands");
         assert_eq!(keys.dead(), "worker:commands:dead");
         assert_eq!(keys.input(id), "worker:0198f7d2-4c1e-7a55-9d0b-3c5f1e2a7b90:input");
+        assert_eq!(keys.worker_name(id), "worker-0198f7d2-4c1e-7a55-9d0b-3c5f1e2a7b90");
+    }
+
+    #[test]
+    fn in_a_cluster_keys_have_a_hash_tag_and_names_do_not() {
+        let keys = Keys::new("worker").unwrap().in_cluster();
+        let id = WorkerId::parse("0198f7d2-4c1e-7a55-9d0b-3c5f1e2a7b90").unwrap();
+        assert_eq!(
+            (keys.commands().as_str(), keys.prefix().as_str()),
+            ("{worker}:commands", "{worker}:")
+        );
         assert_eq!(keys.worker_name(id), "worker-0198f7d2-4c1e-7a55-9d0b-3c5f1e2a7b90");
     }
 

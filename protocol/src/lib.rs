@@ -5,13 +5,15 @@
 //!
 //! Reading order: [`key`] and [`id`] name things; [`fields`] reads the two forms of an entry with
 //! the notations of [`value`]; [`command`] and [`create`] are what clients ask for ([`pattern`]: which
-//! commands an agent may run), [`reply`] what they are told; [`input`] and [`output`] are a worker's own streams; [`boot`] and [`pulse`] are
+//! commands an agent may run; [`egress`] and [`credentials`]: what it may reach, and as whom), [`reply`] what they are told; [`input`] and [`output`] are a worker's own streams; [`boot`] and [`pulse`] are
 //! what manager and wrapper tell each other, [`gateway`] what the manager tells the gateway.
 
 pub mod agent;
 pub mod boot;
 pub mod command;
 pub mod create;
+pub mod credentials;
+pub mod egress;
 pub mod fields;
 pub mod gateway;
 pub mod id;
@@ -32,6 +34,8 @@ pub use agent::{AgentProtocol, AgentType};
 pub use boot::Boot;
 pub use command::{Command, Header, parse_command};
 pub use create::Create;
+pub use credentials::{CredentialName, Credentials};
+pub use egress::{Egress, Host};
 pub use id::{ModuleName, WorkerId};
 pub use input::Input;
 pub use key::Keys;

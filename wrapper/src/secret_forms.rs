@@ -5,7 +5,7 @@
 //! | a variable whose name or value looks so | its value |
 //! | the same in the file of MCP servers | its value |
 //! | the password in an address | the password |
-//! | the worker's password for Redis | its value |
+//! | the worker's password for Redis, and its token | its value |
 //!
 //! The forms are the value itself and each of its lines, both also as JSON writes them, and the
 //! whole value percent-encoded and in base64. Base64 of a longer text that holds the value is
@@ -79,6 +79,9 @@ pub(crate) fn of_boot(boot: &Boot) -> Secrets {
         }
     }
     secrets.hide("REDIS_PASSWORD", boot.redis.password.reveal());
+    if let Some(token) = &boot.token {
+        secrets.hide("TOKEN", token.reveal());
+    }
     secrets
 }
 

@@ -3,7 +3,7 @@
 use worker_protocol::{Problem, WorkerId};
 
 use super::Hands;
-use super::launch::{open_passage, redis_url};
+use super::enclosure::{open_passage, redis_url};
 use crate::label;
 
 /// A worker that is gone needs nothing. Doing it without need is harmless.
@@ -16,5 +16,5 @@ pub async fn admit(hands: &Hands, id: WorkerId) -> Result<(), Problem> {
     let url = redis_url(hands, &enclosure);
     let admitted = hands.store.admit_worker(id, &url, &known.admission).await;
     admitted.map_err(|error| super::store_problem(&error))?;
-    open_passage(hands, id, &known.spec, &enclosure).await
+    open_passage(hands, id, &known.spec, known.token.as_ref(), &enclosure).await
 }

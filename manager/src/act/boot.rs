@@ -8,9 +8,9 @@ use worker_protocol::{
 };
 
 use super::Hands;
-use super::passage::proxy_environment;
 use crate::engine::Enclosure;
 use crate::image::AgentTemplate;
+use crate::passage::Surroundings;
 use crate::store::OpenWorker;
 
 /// The agent's user, the same in every image.
@@ -32,12 +32,15 @@ pub(super) fn boot(
     let mut files = files(spec, agent);
     let policy = policy(hands, spec, agent, &mut files);
     let (own, usual) = (&spec.limits, &hands.settings.limits);
-    let operators = operators_environment(hands, agent).into_keys();
+    let given = surroundings(hands, spec, agent, enclosure)?;
+    let tokens = given.tokens.into_iter().map(|variable| (variable, open.token.clone()));
+    let given: BTreeMap<_, _> = given.env.into_iter().chain(tokens).collect();
+    let operators = given.clone().into_keys();
     let boot = Boot {
         worker_id: id,
         redis: open.access,
         keys: open.keys,
-        agent: boot_agent(hands, spec, agent, enclosure),
+        agent: boot_agent(hands, spec, agent, given),
         life: spec.life,
         restart: spec.restart,
         files,
@@ -54,6 +57,7 @@ pub(super) fn boot(
             ..Bounds::default()
         },
         operators: operators.filter(|name| !spec.env.contains_key(name)).collect(),
+        token: Some(open.token),
     };
     serde_json::to_vec(&boot).map_err(|error| {
         Problem::new(ErrorKind::Internal, format!("failed to write the boot document: {error}"))
@@ -100,7 +104,7 @@ fn boot_agent(
     hands: &Hands,
     spec: &Create,
     agent: &AgentTemplate,
-    enclosure: &Enclosure,
+    given: BTreeMap<String, Secret>,
 ) -> BootAgent {
     let custom = !spec.agent_command.is_empty();
     let command = if custom { &spec.agent_command } else { &agent.head.command };
@@ -109,7 +113,7 @@ fn boot_agent(
         version: (!custom).then(|| agent.head.version.clone()),
         protocol: spec.protocol.unwrap_or(agent.head.protocol),
         command: command.clone(),
-        env: environment(hands, spec, agent, enclosure),
+        env: environment(hands, spec, agent, given),
         system_prompt_file: (!spec.allowed_commands.is_empty()).then(|| SYSTEM_PROMPT.to_owned()),
         model: spec.model.clone(),
         mcp_file: (!spec.mcp.is_empty()).then(|| MCP.to_owned()),
@@ -118,25 +122,23 @@ fn boot_agent(
     }
 }
 
-/// The way out and what the templates set, then the operator's credentials for this agent, then the
-/// caller's own.
+/// What the templates set, then the operator's credentials for this agent, then the caller's own.
 fn environment(
     hands: &Hands,
     spec: &Create,
     agent: &AgentTemplate,
-    enclosure: &Enclosure,
+    given: BTreeMap<String, Secret>,
 ) -> BTreeMap<String, Secret> {
-    let mut plain = proxy_environment(enclosure.gateway().into());
-    plain.extend(hands.catalogue.environment(agent, &spec.modules));
+    let templates = hands.catalogue.environment(agent, &spec.modules);
     let mut env: BTreeMap<_, _> =
-        plain.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
+        templates.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
     if hands.settings.ca_bundle.is_some() {
         // The image trusts the bundle; programs that bring their own authorities look here.
         for name in ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE"] {
             env.insert(name.to_owned(), Secret::new("/etc/ssl/certs/ca-certificates.crt"));
         }
     }
-    env.extend(operators_environment(hands, agent));
+    env.extend(given);
     env.extend(spec.env.clone());
     if !spec.allowed_commands.is_empty() {
         let held = agent.head.policy.env.iter();
@@ -145,14 +147,15 @@ fn environment(
     env
 }
 
-/// The operator's credentials for an agent, as they are configured now.
-pub(super) fn operators_environment(
+/// What an agent finds of the way out and of credentials, as the operator has it now.
+pub(super) fn surroundings(
     hands: &Hands,
+    spec: &Create,
     agent: &AgentTemplate,
-) -> BTreeMap<String, Secret> {
-    let credentials = &hands.settings.credentials;
-    let names = agent.head.credentials.iter();
-    names.filter_map(|name| Some((name.clone(), credentials.get(name)?.clone()))).collect()
+    enclosure: &Enclosure,
+) -> Result<Surroundings, Problem> {
+    let grant = hands.settings.terms.grant(spec, agent)?;
+    Ok(grant.surroundings(enclosure.gateway().into()))
 }
 
 /// What an agent is told about the commands it may run, in the part of its prompt that it cannot

@@ -3,21 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
-use worker_protocol::gateway::REDIS_PORT;
 use worker_protocol::{Create, ErrorKind, Problem, WorkerId};
 
 use super::Hands;
 use super::boot::boot;
-use super::passage::{passage, proxy_environment};
+use super::enclosure::{enclose, open_passage, redis_url, verify};
 use crate::chain::chain;
 use crate::driver::{Launch, LaunchError, LaunchOrder};
 use crate::engine::{
-    CompanionPlan, Enclosure, EnclosurePlan, EngineError, InstanceName, InstancePlan,
-    InstanceState, Quotas,
+    CompanionPlan, Enclosure, EngineError, InstanceName, InstancePlan, InstanceState, Quotas,
 };
 use crate::failpoint::{Failpoint, pass};
 use crate::image::{AgentTemplate, Companions};
 use crate::label::Known;
+use crate::passage::proxy_environment;
 use crate::store::{Admission, StoreError};
 use crate::world::Origin;
 
@@ -48,10 +47,12 @@ pub(super) async fn launch(
     let url = redis_url(hands, &enclosure);
     let open = hands.store.prepare_worker(id, &url);
     let admission = open.admission.clone();
+    let token = Admission::of(open.token.reveal());
     let boot = boot(hands, id, &order.spec, agent, open, &enclosure)?;
     let companion = companion(hands, agent, &order.spec, &enclosure)?;
     let spec = Arc::clone(&order.spec);
-    let plan = InstancePlan { companion, ..plan(hands, id, order, &admission, enclosure.clone()) };
+    let tickets = Tickets { admission, token };
+    let plan = InstancePlan { companion, ..plan(hands, id, order, &tickets, enclosure.clone()) };
     engine.create(&plan).await.map_err(|error| match error {
         EngineError::NoImage { .. } => LaunchError::NoImage(Problem::from(&error)),
         error => LaunchError::Failed(Problem::from(&error)),
@@ -59,14 +60,20 @@ pub(super) async fn launch(
     pass(Failpoint::InstanceCreated);
     // Not before the instance is there: when Redis comes back and has forgotten users, those are
     // let in again whose instances are found (act/admit.rs).
-    let admitted = hands.store.admit_worker(id, &url, &admission).await;
+    let admitted = hands.store.admit_worker(id, &url, &tickets.admission).await;
     admitted.map_err(|error| store_problem(&error))?;
-    open_passage(hands, id, &spec, &enclosure).await?;
+    open_passage(hands, id, &spec, Some(&tickets.token), &enclosure).await?;
     pass(Failpoint::WorkerAdmitted);
     engine.start(&name, &boot).await.map_err(|error| Problem::from(&error))?;
     pass(Failpoint::InstanceStarted);
     verify(hands, &name, &enclosure).await?;
     Ok(first_pulse(hands, id, &name).await?)
+}
+
+/// What lets a worker in, at Redis and at the gateway. It stands on its instance.
+struct Tickets {
+    admission: Admission,
+    token: Admission,
 }
 
 impl From<Problem> for LaunchError {
@@ -89,62 +96,6 @@ fn companion(
     };
     let env = proxy_environment(enclosure.gateway().into());
     Ok(Some(companion.plan(confinement.clone(), env)))
-}
-
-/// The network of a worker, with the gateway on it; also of one that ran before.
-pub(super) async fn enclose(hands: &Hands, id: WorkerId) -> Result<Enclosure, Problem> {
-    hands.gateway.open().await?;
-    let plan = EnclosurePlan {
-        of: hands.name(id),
-        gateway: InstanceName(hands.settings.keys.gateway_name()),
-        labels: hands.own().into_iter().collect(),
-        range: hands.settings.worker_subnets,
-    };
-    hands.engine.enclose(&plan).await.map_err(|error| Problem::from(&error))
-}
-
-/// Where a worker finds Redis: at the gateway. TLS and the like are the gateway's matter.
-pub(super) fn redis_url(hands: &Hands, enclosure: &Enclosure) -> String {
-    let database = url::Url::parse(&hands.settings.workers_redis_url);
-    let database = database.map(|url| url.path().to_owned()).unwrap_or_default();
-    format!("redis://{}:{REDIS_PORT}{database}", enclosure.gateway())
-}
-
-/// From now on the gateway lets a worker pass.
-pub(super) async fn open_passage(
-    hands: &Hands,
-    id: WorkerId,
-    spec: &Create,
-    enclosure: &Enclosure,
-) -> Result<(), Problem> {
-    let agent = hands.catalogue.agent(spec.agent_type)?;
-    let passage = passage(&hands.settings, id, spec, agent);
-    let opened = hands.store.open_passage(enclosure.address(), &passage).await;
-    opened.map_err(|error| store_problem(&error))
-}
-
-/// A worker that is on any other network than its own does not stay: not for a moment longer than
-/// it takes to see that.
-pub(super) async fn verify(
-    hands: &Hands,
-    name: &InstanceName,
-    enclosure: &Enclosure,
-) -> Result<(), Problem> {
-    let found = hands.engine.inspect(name).await.map_err(|error| Problem::from(&error))?;
-    // One that is gone, or has ended, is for others to judge.
-    let Some(found) = found.filter(|found| found.state.lives()) else { return Ok(()) };
-    let own = [enclosure.name.clone()].into();
-    if found.networks == own {
-        return Ok(());
-    }
-    let stopped = hands.engine.stop(name, Duration::ZERO).await;
-    stopped.map_err(|error| Problem::from(&error))?;
-    let all: Vec<_> = found.networks.into_iter().collect();
-    Err(failed(format!(
-        "it was stopped at once: it was on the networks {}, and only {} is its own",
-        all.join(", "),
-        enclosure.name
-    )))
 }
 
 /// Takes away what an earlier manager began; not, when it got as far as a wrapper that lives. An
@@ -239,7 +190,7 @@ fn plan(
     hands: &Hands,
     id: WorkerId,
     order: LaunchOrder,
-    admission: &Admission,
+    tickets: &Tickets,
     enclosure: Enclosure,
 ) -> InstancePlan {
     let settings = &hands.settings;
@@ -253,7 +204,8 @@ fn plan(
         correlation_id: order.correlation_id,
         created_at: order.created_at,
         image: order.image.clone(),
-        admission: admission.clone(),
+        admission: tickets.admission.clone(),
+        token: Some(tickets.token.clone()),
         spec: (*order.spec).clone(),
     };
     InstancePlan {

@@ -14,14 +14,13 @@ use tokio_util::sync::CancellationToken;
 use worker_manager::act::Hands;
 use worker_manager::chain::chain;
 use worker_manager::client::Client;
-use worker_manager::config::{Defaults, RawConfig, Settings};
+use worker_manager::config::{RawConfig, RedisSource, Settings};
 use worker_manager::engine::DockerEngine;
 use worker_manager::image::Catalogue;
 use worker_manager::run::{Ending, Print, Task, run};
 use worker_manager::serve::serve;
 use worker_manager::store::{Retention, Store};
 use worker_manager::telemetry::{http, log};
-use worker_protocol::Keys;
 
 use dead::DeadVerb;
 use doctor::Form;
@@ -178,17 +177,17 @@ fn hands(mut raw: RawConfig) -> Result<Hands, Error> {
     raw.take_credentials(
         catalogue.agents().flat_map(|a| a.head.credentials.iter().map(String::as_str)),
     );
-    for name in raw.credentials.keys().filter(|name| !catalogue.takes_credential(name)) {
-        tracing::warn!(name, "no agent's template takes this credential");
-    }
     let settings = Settings::check(raw, &std::env::current_exe()?)?;
+    for name in settings.terms.without_agent(&catalogue) {
+        tracing::warn!(%name, "no agent's template takes this credential");
+    }
     for wish in &settings.prebuild {
         let agent = catalogue.agent(wish.agent);
         let known = agent.and_then(|agent| catalogue.check_modules(agent, &wish.modules));
         known.map_err(|problem| format!("prebuild: {wish}: {}", problem.message))?;
     }
     let (keys, keep) = (settings.keys.clone(), settings.retention.clone());
-    let store = Store::open(settings.redis_url.reveal(), keys, keep)?;
+    let store = Store::open(&settings.redis, keys, keep)?;
     let engine = DockerEngine::connect(settings.docker_host.as_deref(), settings.builder)?;
     Ok(Hands::new(Arc::new(engine), store, catalogue, settings))
 }
@@ -209,13 +208,12 @@ fn stop_signal() -> std::io::Result<CancellationToken> {
 }
 
 fn client(raw: &RawConfig) -> Result<Client, Error> {
-    Ok(Client::new(store(raw)?))
+    Ok(Client::open(raw)?)
 }
 
 fn store(raw: &RawConfig) -> Result<Store, Error> {
-    let keys = Keys::new(raw.namespace.as_deref().unwrap_or(Defaults::NAMESPACE))?;
-    let url = raw.redis_url.as_deref().unwrap_or(Defaults::REDIS_URL);
-    Ok(Store::open(url, keys, Retention::default())?)
+    let (redis, keys) = RedisSource::check(raw)?;
+    Ok(Store::open(&redis, keys, Retention::default())?)
 }
 
 async fn ping(raw: RawConfig) -> Result<ExitCode, Error> {

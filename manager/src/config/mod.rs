@@ -1,14 +1,20 @@
 //! What the operator configured. [`raw`] is what was written down; [`settings`] is what the
-//! program uses. Nothing else reads the environment.
+//! program uses; [`mod@redis`] is how Redis is reached. Nothing else reads the environment.
 
 mod capacity;
+mod credentials;
+mod egress;
 mod gc;
 mod raw;
+mod redis;
 mod settings;
 
 pub use capacity::RawCapacity;
+pub use credentials::RawCredential;
+pub use egress::RawEgress;
 pub use gc::{Gc, RawGc};
 pub use raw::{RawConfig, RawLimits};
+pub use redis::RedisSource;
 pub use settings::{Defaults, Settings};
 
 use std::path::PathBuf;

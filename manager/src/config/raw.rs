@@ -4,23 +4,38 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use worker_protocol::AgentType;
+use worker_protocol::{AgentType, Secret};
 
-use super::{ConfigError, RawCapacity, RawGc};
+use super::{ConfigError, RawCapacity, RawCredential, RawEgress, RawGc};
 use crate::engine::Confinement;
 use crate::image::{AgentOverride, Companions, Offer};
+use crate::passage::Terms;
 
 /// The file's name in the working directory, and below the user's configuration directory.
 const FILE: &str = "worker-manager.toml";
 
 /// Every key of the file, each of them optional. The environment variable of a key `x` at the top
 /// is `WORKER_X`; `REDIS_URL` and `DOCKER_HOST` stand for themselves. Tables stand in the file only, but for
-/// `[capacity]`.
+/// `[capacity]` and `[egress]`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawConfig {
-    /// `redis://user:password@host:port/db` (`REDIS_URL`).
+    /// `redis://user:password@host:port/db`, `rediss://…`, `redis+sentinel://host,host/name/db`,
+    /// `redis+cluster://host,host` (`REDIS_URL`).
     pub redis_url: Option<String>,
+    /// A file with the password, in place of one in `redis_url`.
+    pub redis_password_file: Option<PathBuf>,
+    /// A file of certificates in PEM that those of Redis are signed by; default: the usual
+    /// authorities.
+    pub redis_ca: Option<PathBuf>,
+    /// The certificate in PEM that Redis is shown.
+    pub redis_cert: Option<PathBuf>,
+    /// Its key in PEM.
+    pub redis_key: Option<PathBuf>,
+    /// The user of the sentinels, where they have users.
+    pub redis_sentinel_username: Option<String>,
+    /// A file with the sentinels' password, where they ask for one.
+    pub redis_sentinel_password_file: Option<PathBuf>,
     /// The address by which workers reach Redis, without credentials; default: that of `redis_url`.
     pub worker_redis_url: Option<String>,
     /// The word that all keys and names begin with.
@@ -97,8 +112,11 @@ pub struct RawConfig {
     pub capacity: RawCapacity,
     /// Limits of a worker that names none itself.
     pub limits: RawLimits,
-    /// Environment variables for agents, by the name that a template lists under `credentials`.
-    pub credentials: BTreeMap<String, worker_protocol::Secret>,
+    /// Which hosts workers may reach.
+    pub egress: RawEgress,
+    /// Credentials for agents: by the name of the variable that a template lists under
+    /// `credentials`, or by a name of the operator's.
+    pub credentials: BTreeMap<String, RawCredential>,
     /// The file that was read, if there was one.
     #[serde(skip)]
     pub file: Option<PathBuf>,
@@ -165,6 +183,17 @@ impl RawConfig {
         Ok(Offer { companions, agents: self.agents.clone() })
     }
 
+    /// What workers may reach, and as whom.
+    ///
+    /// # Errors
+    /// Names the key, and what would be right; also when a credential's file cannot be read.
+    pub fn terms(&self) -> Result<Terms, ConfigError> {
+        Ok(Terms {
+            egress: self.egress.check()?,
+            credentials: super::credentials::check(&self.credentials)?,
+        })
+    }
+
     fn from_file(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
             what: "the configuration file",
@@ -188,6 +217,7 @@ impl RawConfig {
         text(&mut self.redis_url, "REDIS_URL");
         text(&mut self.docker_host, "DOCKER_HOST");
         text(&mut self.worker_redis_url, "WORKER_REDIS_URL");
+        text(&mut self.redis_sentinel_username, "WORKER_REDIS_SENTINEL_USERNAME");
         text(&mut self.namespace, "WORKER_NAMESPACE");
         text(&mut self.network, "WORKER_NETWORK");
         text(&mut self.worker_subnets, "WORKER_SUBNETS");
@@ -207,6 +237,7 @@ impl RawConfig {
             self.prebuild = images.split_whitespace().map(str::to_owned).collect();
         }
         self.capacity.overlay(&env)?;
+        self.egress.overlay(&env);
         text(&mut self.listen, "WORKER_LISTEN");
         text(&mut self.otlp_endpoint, "OTEL_EXPORTER_OTLP_ENDPOINT");
         text(&mut self.log_format, "WORKER_LOG_FORMAT");
@@ -216,6 +247,11 @@ impl RawConfig {
                 *slot = Some(PathBuf::from(value));
             }
         };
+        path(&mut self.redis_password_file, "WORKER_REDIS_PASSWORD_FILE");
+        path(&mut self.redis_ca, "WORKER_REDIS_CA");
+        path(&mut self.redis_cert, "WORKER_REDIS_CERT");
+        path(&mut self.redis_key, "WORKER_REDIS_KEY");
+        path(&mut self.redis_sentinel_password_file, "WORKER_REDIS_SENTINEL_PASSWORD_FILE");
         path(&mut self.ca_bundle, "WORKER_CA_BUNDLE");
         path(&mut self.wrapper, "WORKER_WRAPPER");
         path(&mut self.gateway, "WORKER_GATEWAY");
@@ -234,12 +270,14 @@ impl RawConfig {
         number(&mut self.output_entries, "WORKER_OUTPUT_ENTRIES")
     }
 
-    /// Credentials that stand in the environment under the names that templates list.
+    /// Credentials that stand in the environment under the names that templates list. What the file
+    /// says besides the value holds.
     #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
     pub fn take_credentials<'a>(&mut self, names: impl IntoIterator<Item = &'a str>) {
         for name in names {
             if let Some(value) = std::env::var(name).ok().filter(|value| !value.is_empty()) {
-                self.credentials.insert(name.to_owned(), worker_protocol::Secret::new(value));
+                let credential = self.credentials.entry(name.to_owned()).or_default();
+                (credential.value, credential.file) = (Some(Secret::new(value)), None);
             }
         }
     }

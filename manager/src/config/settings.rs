@@ -2,18 +2,18 @@
 
 use ipnet::Ipv4Net;
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use worker_protocol::boot::{Bounds, WhenIdle};
 use worker_protocol::limits::Limits;
-use worker_protocol::{Keys, Problem, Secret, value};
+use worker_protocol::{Keys, Problem, value};
 
-use super::{ConfigError, Gc, RawConfig, RawLimits};
+use super::{ConfigError, Gc, RawConfig, RawLimits, RedisSource};
 use crate::engine::{Builder, ENCLOSURE_PREFIX};
 use crate::image::{ContextFile, ImageWish};
+use crate::passage::Terms;
 use crate::store::Retention;
 use crate::world::Rules;
 
@@ -55,8 +55,8 @@ impl Defaults {
 /// Complete and checked. `Debug` shows no secret.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Redis, with credentials.
-    pub redis_url: Secret,
+    /// Redis, and what opens it.
+    pub redis: RedisSource,
     /// Redis as workers reach it, without credentials.
     pub workers_redis_url: String,
     /// Names.
@@ -111,8 +111,8 @@ pub struct Settings {
     pub when_idle: WhenIdle,
     /// Where health and metrics are served.
     pub listen: Option<SocketAddr>,
-    /// Environment variables for agents.
-    pub credentials: BTreeMap<String, Secret>,
+    /// What workers may reach, and as whom.
+    pub terms: Arc<Terms>,
 }
 
 impl Settings {
@@ -130,11 +130,11 @@ impl Settings {
     /// # Errors
     /// Names the key, and what would be right.
     pub fn check(raw: RawConfig, own_program: &Path) -> Result<Self, ConfigError> {
-        let redis_url = raw.redis_url.unwrap_or_else(|| Defaults::REDIS_URL.to_owned());
+        let (redis, keys) = RedisSource::check(&raw)?;
+        let terms = raw.terms()?;
         let beside = |name| own_program.with_file_name(name);
         let wrapper = raw.wrapper.unwrap_or_else(|| beside("worker-wrapper"));
         let gateway = raw.gateway.unwrap_or_else(|| beside("worker-gateway"));
-        let namespace = raw.namespace.unwrap_or_else(|| Defaults::NAMESPACE.to_owned());
         let keep = duration("keep_records (WORKER_KEEP_RECORDS)", raw.keep_records)?;
         let usual = Retention::default();
         let retention = Retention {
@@ -145,12 +145,9 @@ impl Settings {
             ..usual
         };
         Ok(Self {
-            workers_redis_url: workers_url(raw.worker_redis_url, &redis_url)?,
-            redis_url: Secret::new(redis_url),
-            keys: Keys::new(&namespace).map_err(|problem| ConfigError::Value {
-                name: "namespace (WORKER_NAMESPACE)",
-                problem: problem.message,
-            })?,
+            workers_redis_url: redis.workers_url().to_owned(),
+            redis,
+            keys,
             network: raw.network.unwrap_or_else(|| Defaults::NETWORK.to_owned()),
             worker_subnets: worker_subnets(raw.worker_subnets.as_deref())?,
             base_image: raw.base_image.unwrap_or_else(|| Defaults::BASE_IMAGE.to_owned()),
@@ -183,7 +180,7 @@ impl Settings {
             limits: limits(&raw.limits)?,
             when_idle: when_idle(raw.when_idle.as_deref())?,
             listen: raw.listen.as_deref().map(listen).transpose()?,
-            credentials: raw.credentials,
+            terms: Arc::new(terms),
         })
     }
 }
@@ -299,19 +296,6 @@ pub(super) fn wrong(name: &'static str, problem: &str) -> ConfigError {
     ConfigError::Value { name, problem: problem.to_owned() }
 }
 
-/// Workers get a user of their own: the manager's credentials stay out of their address.
-fn workers_url(given: Option<String>, own: &str) -> Result<String, ConfigError> {
-    let name = "worker_redis_url (WORKER_REDIS_URL)";
-    let bad = || wrong(name, "must be like redis://host:6379/0");
-    let mut url = url::Url::parse(given.as_deref().unwrap_or(own)).map_err(|_| bad())?;
-    if url.scheme() != "redis" || url.host_str().is_none() {
-        return Err(bad());
-    }
-    url.set_username("").map_err(|()| bad())?;
-    url.set_password(None).map_err(|()| bad())?;
-    Ok(url.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -333,15 +317,6 @@ mod tests {
         assert_eq!(settings.keys.commands(), "worker:commands");
         let missing = Settings::check(RawConfig::default(), Path::new("/none/worker-manager"));
         assert!(missing.unwrap_err().to_string().contains("/none/worker-wrapper"));
-    }
-
-    #[test]
-    fn workers_do_not_get_the_managers_password() {
-        let (_folder, mut raw) = raw();
-        raw.redis_url = Some("redis://default:hunter2@10.0.0.1:6380/2".to_owned());
-        let settings = Settings::check(raw, Path::new("/none")).unwrap();
-        assert_eq!(settings.workers_redis_url, "redis://10.0.0.1:6380/2");
-        assert!(!format!("{settings:?}").contains("hunter2"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::Finding;
 use crate::chain::chain;
 use crate::config::RawConfig;
 use crate::image::Catalogue;
+use worker_protocol::CredentialName;
 
 /// A program says its version at once.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -54,14 +55,19 @@ pub(super) fn credentials(catalogue: &Catalogue, raw: &mut RawConfig) -> Vec<Fin
     let all = catalogue.agents().flat_map(|agent| agent.head.credentials.iter());
     raw.take_credentials(all.map(String::as_str));
     let mut findings = Vec::new();
-    for name in raw.credentials.keys().filter(|name| !catalogue.takes_credential(name)) {
-        let mend = "correct the name, or add the template that lists it";
+    let terms = match raw.terms() {
+        Ok(terms) => terms,
+        Err(error) => {
+            let mend = "correct the configuration; the manager does not start with it";
+            return vec![Finding::problem(CHECK, chain(&error), mend)];
+        }
+    };
+    for name in terms.without_agent(catalogue) {
+        let mend = "correct the name, add the template that lists it, or name agents in its `for`";
         findings.push(Finding::warning(CHECK, format!("no agent takes {name}"), mend));
     }
     for agent in catalogue.agents().filter(|agent| !agent.head.credentials.is_empty()) {
-        let known =
-            agent.head.credentials.iter().filter(|name| raw.credentials.contains_key(*name));
-        let known: Vec<_> = known.map(String::as_str).collect();
+        let known: Vec<_> = terms.of(agent).map(CredentialName::as_str).collect();
         findings.push(if known.is_empty() {
             let text = format!("{} has none: a create must bring its own in `env`", agent.agent);
             Finding::note(CHECK, text)
@@ -135,7 +141,7 @@ mod tests {
     fn a_credential_that_no_agent_takes_is_named_and_its_value_is_not() {
         let catalogue = Catalogue::load(None, &Offer::default()).unwrap();
         let mut raw = RawConfig::default();
-        let secret = || worker_protocol::Secret::new("hunter2".to_owned());
+        let secret = || worker_protocol::Secret::new("hunter2".to_owned()).into();
         raw.credentials.insert("ANTHROPIC_API_KAY".to_owned(), secret());
         raw.credentials.insert("FACTORY_API_KEY".to_owned(), secret());
         let findings = credentials(&catalogue, &mut raw);

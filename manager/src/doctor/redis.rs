@@ -11,17 +11,18 @@ const OLDEST: u32 = 7;
 
 pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
     let (keys, keep) = (settings.keys.clone(), settings.retention.clone());
-    let store = match Store::open(settings.redis_url.reveal(), keys, keep) {
+    let store = match Store::open(&settings.redis, keys, keep) {
         Ok(store) => store,
         Err(error) => {
-            let mend = "correct `redis_url` (REDIS_URL)";
+            let mend = "correct what it names";
             return vec![Finding::problem(CHECK, chain(&error), mend)];
         }
     };
     match store.examine().await {
         Ok(facts) => judge(&facts, store.address()),
         Err(error) => {
-            let mend = "start Redis, or correct `redis_url` (REDIS_URL): address, user, password";
+            let mend = "start Redis, or correct `redis_url` (REDIS_URL): address, user, password; \
+                        with TLS also `redis_ca`, `redis_cert` and `redis_key`";
             vec![Finding::problem(CHECK, chain(&error), mend)]
         }
     }

@@ -270,6 +270,7 @@ impl Play {
                 created_at: Timestamp::UNIX_EPOCH,
                 image: "worker:image".into(),
                 admission: crate::store::Admission("0".into()),
+                token: None,
                 spec: spec(),
             };
             Found {

@@ -2,32 +2,32 @@
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use std::collections::{BTreeMap, BTreeSet};
 use worker_protocol::gateway::{GatewayBoot, RedisTarget};
 use worker_protocol::{ErrorKind, Problem, Secret};
 
 use super::host;
 use crate::act::Hands;
+use crate::chain::chain;
+use crate::config::RedisSource;
 use crate::engine::ENCLOSURE_PREFIX;
 
 /// What it is told, but for its password, which is new each time.
-pub(super) fn compose(hands: &Hands) -> GatewayBoot {
+pub(super) fn compose(hands: &Hands) -> Result<GatewayBoot, Problem> {
     let settings = &hands.settings;
     let bundle = settings.ca_bundle.as_ref();
-    GatewayBoot {
-        redis: RedisTarget {
-            url: settings.workers_redis_url.clone(),
-            username: Some(settings.keys.gateway_name()),
-            ..RedisTarget::default()
-        },
+    let redis = settings.redis.for_gateway();
+    let redis = redis.map_err(|error| Problem::new(ErrorKind::StartFailed, chain(&error)))?;
+    let private = settings.terms.egress.private.iter().map(ToString::to_string);
+    Ok(GatewayBoot {
+        redis: RedisTarget { username: Some(settings.keys.gateway_name()), ..redis },
         keys: hands.store.gateways_keys(),
         events_entries: settings.retention.events,
         prefix: ENCLOSURE_PREFIX,
         refused: host::addresses(),
-        private: BTreeSet::new(),
-        upstreams: BTreeMap::new(),
+        private: private.collect(),
+        upstreams: settings.terms.upstreams(&hands.catalogue),
         ca_bundle: bundle.map(|file| String::from_utf8_lossy(file.bytes()).into_owned()),
-    }
+    })
 }
 
 /// The document with this password.
@@ -36,10 +36,13 @@ pub(super) fn write(boot: GatewayBoot, password: Secret) -> Result<Vec<u8>, Prob
     serde_json::to_vec(&GatewayBoot { redis, ..boot }).map_err(unwritable)
 }
 
-/// Tells two documents apart without their passwords. It stands in a label: `key` is a secret that
-/// all managers of the installation have, so that nobody else can try what the document may hold.
-pub(super) fn seal(boot: &GatewayBoot, key: &Secret) -> Result<String, Problem> {
+/// Tells two documents apart without their passwords. It stands in a label, so its key is the
+/// password of the manager's own user: nobody else can try what the document may hold.
+pub(super) fn seal(boot: &GatewayBoot, redis: &RedisSource) -> Result<String, Problem> {
     let text = serde_json::to_vec(boot).map_err(unwritable)?;
+    let own = redis.target();
+    let own = own.map_err(|error| Problem::new(ErrorKind::StartFailed, chain(&error)))?;
+    let key = own.password.unwrap_or_default();
     let mac = Hmac::<Sha256>::new_from_slice(key.reveal().as_bytes());
     let mut mac = mac.map_err(|error| Problem::new(ErrorKind::Internal, error.to_string()))?;
     mac.update(&text);

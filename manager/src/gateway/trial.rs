@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
-use url::Url;
+use worker_link::Address;
 use worker_protocol::gateway::{Passage, Reach, SELF_TEST_HOST};
 use worker_protocol::{ErrorKind, Problem, WorkerId};
 
@@ -107,11 +107,9 @@ fn forbidden(redis_url: &str) -> BTreeSet<String> {
     // An IPv6 address is none that a worker could use at all.
     let own = host::addresses().into_iter().filter(IpAddr::is_ipv4);
     all.extend(own.take(MOST).map(|address| format!("{address}:{ANY_PORT}")));
-    let redis = Url::parse(redis_url).ok().and_then(|url| {
-        let host: IpAddr = url.host_str()?.parse().ok()?;
-        Some(format!("{host}:{}", url.port().unwrap_or(6379)))
-    });
-    all.extend(redis);
+    let redis = Address::parse(redis_url).map(|address| address.hosts).unwrap_or_default();
+    let known = redis.into_iter().filter(|host| host.name.parse::<IpAddr>().is_ok());
+    all.extend(known.map(|host| host.to_string()));
     all
 }
 

@@ -80,12 +80,6 @@ impl Catalogue {
         self.agents.values()
     }
 
-    /// Whether some agent gets a credential of this name.
-    #[must_use]
-    pub fn takes_credential(&self, name: &str) -> bool {
-        self.agents().any(|agent| agent.head.credentials.iter().any(|known| known == name))
-    }
-
     /// Whether modules may bring a companion, and how it is then confined.
     #[must_use]
     pub fn companions(&self) -> &Companions {

@@ -157,6 +157,16 @@ impl Catalogue {
         Self::from_sources(&sources, offer)
     }
 
+    /// The templates that travel inside the manager, with one more, or another in the place of one.
+    ///
+    /// # Errors
+    /// As with [`Self::load`].
+    pub fn load_with(file: &str, text: Vec<u8>, offer: &Offer) -> Result<Self, CatalogueError> {
+        let mut sources = embedded();
+        sources.insert(file.to_owned(), text);
+        Self::from_sources(&sources, offer)
+    }
+
     pub(super) fn from_sources(sources: &Sources, offer: &Offer) -> Result<Self, CatalogueError> {
         let mut catalogue = Self {
             frames: Frames::new(),

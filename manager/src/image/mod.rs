@@ -16,6 +16,8 @@ mod frame;
 mod helpers;
 pub mod layers;
 pub mod load;
+#[cfg(test)]
+mod pinned_tests;
 mod policy;
 mod source;
 pub mod spec;
@@ -27,5 +29,5 @@ pub(crate) use context::Archive;
 pub use context::ContextFile;
 pub use load::{AgentOverride, CatalogueError, Companions, Offer};
 pub use spec::{BaseOwner, ImageHash, ImageSpec, Rendered};
-pub use template::{Companion, SizeClass};
+pub use template::{AgentHead, Companion, ModelHead, SizeClass};
 pub use wish::ImageWish;

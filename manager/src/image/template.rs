@@ -5,9 +5,10 @@
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use worker_protocol::AgentProtocol;
+use std::collections::{BTreeMap, BTreeSet};
 use worker_protocol::boot::Gate;
+use worker_protocol::gateway::Price;
+use worker_protocol::{AgentProtocol, Host};
 
 use crate::engine::{CompanionPlan, Confinement};
 
@@ -133,6 +134,15 @@ pub struct AgentHead {
     /// Names of environment variables that hold credentials for it.
     #[serde(default)]
     pub credentials: Vec<String>,
+    /// Hosts that it cannot do without, besides those of its models.
+    #[serde(default)]
+    pub egress: BTreeSet<Host>,
+    /// Services that the gateway can stand before, by the credential's variable.
+    #[serde(default)]
+    pub models: BTreeMap<String, ModelHead>,
+    /// What models cost.
+    #[serde(default)]
+    pub prices: Vec<Price>,
     /// Modules that it cannot do without.
     #[serde(default)]
     pub needs: Vec<String>,
@@ -154,6 +164,32 @@ pub struct AgentHead {
     /// Digests of what it downloads.
     #[serde(default)]
     pub sha512: BTreeMap<String, String>,
+}
+
+/// A service that an agent can be told to look for elsewhere. So the gateway stands before it, and
+/// its key stays there.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelHead {
+    /// Where it is: `https://api.anthropic.com`.
+    pub url: String,
+    /// Headers that show the key: `{key}` stands for it.
+    pub headers: BTreeMap<String, String>,
+    /// The variable by which an operator may have said that it is elsewhere.
+    #[serde(default)]
+    pub base_url: Option<String>,
+    /// What tells the agent where the gateway is: `{url}` stands for that.
+    pub env: BTreeMap<String, String>,
+}
+
+impl ModelHead {
+    /// The host that it is at.
+    #[must_use]
+    pub fn host(&self) -> Option<Host> {
+        let url = url::Url::parse(&self.url).ok()?;
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        Host::parse(&format!("{}{port}", url.host_str()?)).ok()
+    }
 }
 
 /// How an agent is held to the commands that a worker allows. Nothing of it is in the image.

@@ -48,7 +48,7 @@ impl Store {
         found: &mut Vec<(WorkerId, Left)>,
     ) -> Result<u64, StoreError> {
         let failed = StoreError::during("look through the keys");
-        let prefix = format!("{}:", self.keys.namespace());
+        let prefix = self.keys.prefix();
         let mut connection = self.short().await?;
         let (next, keys): (u64, Vec<String>) = redis::cmd("SCAN")
             .arg(cursor)

@@ -1,32 +1,36 @@
 //! Connections.
 
-use deadpool_redis::{Pool, Runtime};
-use redis::aio::MultiplexedConnection;
-use redis::io::tcp::TcpSettings;
-use redis::{AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo};
+use deadpool::Runtime;
+use deadpool::managed::PoolError;
+use redis::AsyncConnectionConfig;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
+use worker_link::Connection;
 use worker_protocol::Keys;
 
 use super::counted::Counted;
+use super::dial::{Dial, Pool, Pooled};
 use super::write::Retention;
+use crate::config::{ConfigError, RedisSource};
 use crate::telemetry::meters::Meters;
 
 /// A reply that takes longer means a Redis in trouble; the library's own default of 500 ms cuts
 /// off healthy ones.
 const RESPONSE: Duration = Duration::from_secs(10);
 const CONNECT: Duration = Duration::from_secs(5);
-/// Unacknowledged bytes for so long mean that the peer is gone.
-const HALF_OPEN: Duration = Duration::from_secs(30);
 /// Short commands share these; each loop that blocks has a connection of its own.
 const POOLED: usize = 16;
 
 /// Why Redis did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The address is none.
-    #[error("`redis_url` (REDIS_URL) must be like redis://user:password@host:6379/0")]
-    Address(#[source] redis::RedisError),
+    /// The address is none, or a certificate.
+    #[error(transparent)]
+    Link(#[from] worker_link::LinkError),
+    /// A file with what opens it cannot be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// No connection could be had.
     #[error("failed to connect to redis at {address}")]
     Connect {
@@ -85,7 +89,7 @@ pub(super) fn is_final(error: &redis::RedisError) -> bool {
 #[derive(Clone)]
 pub struct Store {
     pool: Pool,
-    client: Client,
+    dial: Arc<Dial>,
     address: String,
     meters: Meters,
     pub(super) keys: Keys,
@@ -95,21 +99,19 @@ pub struct Store {
 }
 
 impl Store {
-    /// Prepares connections to `url`; none is made yet.
+    /// Prepares connections; none is made yet.
     ///
     /// # Errors
-    /// When the address is none.
-    pub fn open(url: &str, keys: Keys, retention: Retention) -> Result<Self, StoreError> {
-        let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(HALF_OPEN);
-        let info: ConnectionInfo =
-            url.into_connection_info().map_err(StoreError::Address)?.set_tcp_settings(tcp);
-        let address = info.addr().to_string();
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT))
-            .set_response_timeout(Some(RESPONSE));
-        let manager = deadpool_redis::Manager::new_with_config(info.clone(), config)
-            .map_err(StoreError::Address)?;
-        let pool = Pool::builder(manager)
+    /// When the address is none, or a file that is needed cannot be read or used.
+    pub fn open(
+        source: &RedisSource,
+        keys: Keys,
+        retention: Retention,
+    ) -> Result<Self, StoreError> {
+        let dial = Arc::new(Dial::new(source.clone())?);
+        let address = dial.address();
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(RESPONSE));
+        let pool = Pool::builder(Pooled { dial: Arc::clone(&dial), config })
             .max_size(POOLED)
             .wait_timeout(Some(RESPONSE))
             .create_timeout(Some(CONNECT))
@@ -120,9 +122,8 @@ impl Store {
                 address: address.clone(),
                 source: source.into(),
             })?;
-        let client = Client::open(info).map_err(StoreError::Address)?;
         let meters = Meters::default();
-        Ok(Self { pool, client, address, meters, keys, retention, holder: None })
+        Ok(Self { pool, dial, address, meters, keys, retention, holder: None })
     }
 
     /// The keys.
@@ -145,33 +146,27 @@ impl Store {
 
     /// A connection for short commands.
     pub(super) async fn short(&self) -> Result<Counted, StoreError> {
-        let connection = self.pool.get().await.map_err(|source| self.unreachable(source))?;
+        let connection = self.pool.get().await.map_err(|error| match error {
+            PoolError::Backend(source) => self.unreachable(source),
+            other => self.unreachable(other),
+        })?;
         Ok(Counted::new(connection, self.meters.calls.clone()))
     }
 
     /// A connection of its own for a loop that blocks for up to `block`. A blocking command on a
     /// shared connection holds up everybody; one that is dropped while it blocks may swallow an
     /// entry, so whoever gives up on it drops the connection.
-    pub(super) async fn blocking(
-        &self,
-        block: Duration,
-    ) -> Result<MultiplexedConnection, StoreError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT))
-            .set_response_timeout(Some(block + CONNECT));
-        self.connection(&config).await
+    pub(super) async fn blocking(&self, block: Duration) -> Result<Connection, StoreError> {
+        self.connection(block + CONNECT).await
     }
 
-    /// A connection of its own.
-    pub(super) async fn connection(
-        &self,
-        config: &AsyncConnectionConfig,
-    ) -> Result<MultiplexedConnection, StoreError> {
-        let connection = self.client.get_multiplexed_async_connection_with_config(config).await;
-        connection.map_err(|source| self.unreachable(source))
+    /// A connection of its own, whose answers may take so long.
+    pub(super) async fn connection(&self, answer: Duration) -> Result<Connection, StoreError> {
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(answer));
+        self.dial.connect(&config).await.map_err(|source| self.unreachable(source))
     }
 
-    fn unreachable(
+    pub(super) fn unreachable(
         &self,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> StoreError {

@@ -1,10 +1,11 @@
 //! A connection whose commands are timed and whose failures are counted.
 
-use deadpool_redis::Connection;
+use deadpool::managed::Object;
 use redis::aio::ConnectionLike;
 use redis::{Arg, Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
 use std::time::Instant;
 
+use super::dial::Pooled;
 use crate::telemetry::meters::Timed;
 
 /// Several commands in one.
@@ -31,12 +32,12 @@ const COMMANDS: [&str; 15] = [
 
 /// See the module.
 pub(super) struct Counted {
-    connection: Connection,
+    connection: Object<Pooled>,
     timed: Timed,
 }
 
 impl Counted {
-    pub(super) fn new(connection: Connection, timed: Timed) -> Self {
+    pub(super) fn new(connection: Object<Pooled>, timed: Timed) -> Self {
         Self { connection, timed }
     }
 }

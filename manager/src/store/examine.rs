@@ -121,6 +121,7 @@ impl Store {
             format!("ZREM {index} member"),
             format!("ZRANGE {index} 0 -1"),
             format!("EVAL script 1 {request}"),
+            "ROLE".to_owned(),
             "MULTI".to_owned(),
             "EXEC".to_owned(),
             "ACL SETUSER doctor".to_owned(),

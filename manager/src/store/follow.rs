@@ -1,9 +1,9 @@
 //! For clients: sending a command, waiting for its reply, following a stream.
 
-use redis::aio::MultiplexedConnection;
 use redis::streams::StreamReadReply;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use worker_link::Connection;
 use worker_protocol::{Reply, WorkerId};
 
 use super::connect::{Store, StoreError, texts};
@@ -20,7 +20,7 @@ pub struct Seen {
 
 /// Reads streams from where it stands, on a connection of its own.
 pub struct Follower {
-    connection: MultiplexedConnection,
+    connection: Connection,
     at: BTreeMap<String, String>,
 }
 

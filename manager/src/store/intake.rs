@@ -1,10 +1,10 @@
 //! What a worker has taken from its input, and what comes for those that stand still.
 
 use redis::Value;
-use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamInfoGroupsReply, StreamReadReply};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use worker_link::Connection;
 use worker_protocol::key::INPUT_GROUP;
 use worker_protocol::{Pulse, WorkerId};
 
@@ -35,7 +35,7 @@ impl Intake {
 /// Listens to the inputs of several workers, on a connection of its own. It acknowledges nothing and
 /// keeps nothing of what it reads.
 pub struct Listener {
-    connection: MultiplexedConnection,
+    connection: Connection,
 }
 
 impl Store {

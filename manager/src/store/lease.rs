@@ -4,9 +4,9 @@
 //! took the lease last: what another manager still wants to write is refused by it, see
 //! [`super::fence`].
 
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd};
+use redis::Cmd;
 use std::time::Duration;
+use worker_link::Connection;
 
 use super::connect::{Store, StoreError};
 
@@ -52,7 +52,7 @@ pub enum Holder {
 pub struct LeaseHolder {
     store: Store,
     name: String,
-    connection: Option<MultiplexedConnection>,
+    connection: Option<Connection>,
 }
 
 impl Store {
@@ -113,10 +113,8 @@ impl LeaseHolder {
 
 impl Store {
     /// A connection that gives up soon.
-    async fn quick(&self, answer: Duration) -> Result<MultiplexedConnection, StoreError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(answer))
-            .set_response_timeout(Some(answer));
-        self.connection(&config).await
+    async fn quick(&self, answer: Duration) -> Result<Connection, StoreError> {
+        let made = tokio::time::timeout(answer, self.connection(answer)).await;
+        made.map_err(|source| self.unreachable(source))?
     }
 }

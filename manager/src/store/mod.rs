@@ -1,6 +1,6 @@
 //! Redis: the only folder that names the client library.
 //!
-//! [`connect`] gives connections; [`lease`] says which manager leads, and [`fence`] keeps others from
+//! [`connect`] gives connections, which `dial` makes; [`lease`] says which manager leads, and [`fence`] keeps others from
 //! writing; [`read`] takes commands, and [`tries`] counts how often; [`mod@write`] gives replies,
 //! records and events; [`worker`] opens and closes a worker's own keys, and [`intake`] sees how far
 //! it is with its input; `passage` is what the gateway reads; `belongings` finds what nobody may know; `image` remembers images;
@@ -11,6 +11,7 @@ mod belongings;
 mod connect;
 mod counted;
 mod dead;
+mod dial;
 mod examine;
 mod fence;
 mod follow;

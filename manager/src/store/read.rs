@@ -1,10 +1,10 @@
 //! Taking commands from their stream.
 
-use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamAutoClaimReply, StreamId, StreamRangeReply, StreamReadReply};
 use redis::{FromRedisValue, RedisResult, Value};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use worker_link::Connection;
 use worker_protocol::key::COMMAND_GROUP;
 use worker_protocol::{Reply, Status, WorkerId};
 
@@ -63,7 +63,7 @@ type Row = Vec<Option<String>>;
 
 /// Reads the commands stream as one consumer of the group, on a connection of its own.
 pub struct CommandReader {
-    connection: MultiplexedConnection,
+    connection: Connection,
     stream: String,
     fence: String,
     consumer: String,

@@ -30,15 +30,17 @@ pub struct OpenWorker {
     pub keys: BootKeys,
     /// What lets the user in again.
     pub admission: Admission,
+    /// What the worker shows to the gateway.
+    pub token: Secret,
 }
 
-/// What lets a worker's user in: the SHA-256 of its password. It stands in a label, since nobody
+/// What lets a worker's user in, or a worker use models: the SHA-256 of its password, or token. It stands in a label, since nobody
 /// can get from it to the 244 random bits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admission(pub String);
 
 impl Admission {
-    pub(super) fn of(password: &str) -> Self {
+    pub(crate) fn of(password: &str) -> Self {
         use sha2::{Digest, Sha256};
         let digest = Sha256::digest(password);
         Self(digest.iter().map(|byte| format!("{byte:02x}")).collect())
@@ -88,7 +90,8 @@ impl Store {
             username: self.keys.worker_name(id),
             password: Secret::new(password),
         };
-        OpenWorker { access, keys: self.workers_keys(id), admission }
+        let token = Secret::new(new_password());
+        OpenWorker { access, keys: self.workers_keys(id), admission, token }
     }
 
     /// Makes a worker's consumer group and its Redis user, also again: Redis forgets users when it
@@ -258,6 +261,7 @@ impl Store {
 fn rules(workers_url: &str, admission: &Admission, keys: &BootKeys) -> Vec<String> {
     let mut rules = vec![
         "reset".to_owned(),
+        "resetchannels".to_owned(), // Else as `acl-pubsub-default` says.
         "on".to_owned(),
         format!("#{}", admission.0),
         "-@all".to_owned(),

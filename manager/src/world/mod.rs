@@ -28,10 +28,12 @@ pub use worker::{
 
 use jiff::Timestamp;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use worker_protocol::{Status, WorkerId};
 
 use crate::image::ImageHash;
 use crate::image::collect::Shield;
+use crate::passage::Terms;
 
 /// Everything that decisions are made from.
 #[derive(Default)]
@@ -42,6 +44,8 @@ pub struct World {
     pub workers: BTreeMap<WorkerId, Worker>,
     /// Builds under way, one for each image, and who waits for them.
     pub builds: Builds,
+    /// What workers may reach, and as whom.
+    pub terms: Arc<Terms>,
     /// Collections of images.
     pub sweeps: Sweeps,
     /// How much there may be at once, and who waits for room.

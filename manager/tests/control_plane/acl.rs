@@ -1,7 +1,6 @@
 //! The Redis user that docs/operations.md gives to the manager.
 
-use worker_manager::store::{Retention, Retried, Store};
-use worker_protocol::Keys;
+use worker_manager::store::Retried;
 
 use crate::CUSTOM;
 use crate::stage::{Stage, until};
@@ -21,7 +20,7 @@ async fn the_user_that_the_manual_gives_may_do_all_that_the_manager_does() {
     let rules = rules();
     let user = ["ACL", "SETUSER", "manager"].into_iter().chain(rules.iter().map(String::as_str));
     assert_eq!(stage.redis(&user.collect::<Vec<_>>()).await, "OK");
-    let url = format!("{}?user=manager&pass=a-password", stage.url());
+    let url = stage.url().replace("://", "://manager:a-password@");
     let manager = stage.manager_with(|raw| raw.redis_url = Some(url.clone()));
     let created =
         stage.ask(&[&CUSTOM[..], &[("wait", "running"), ("prompt", "hi")]].concat()).await;
@@ -37,7 +36,7 @@ async fn the_user_that_the_manual_gives_may_do_all_that_the_manager_does() {
     until("it is taken over", async || stage.nothing_is_pending().await).await;
     manager.stop().await;
 
-    let store = Store::open(&url, Keys::new("t").unwrap(), Retention::default()).unwrap();
+    let store = stage.store_at(&url);
     for fate in ["retry", "drop"] {
         stage.redis(&["XADD", "t:commands", "*", "command", fate]).await;
     }

@@ -12,13 +12,13 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use worker_manager::act::Hands;
-use worker_manager::config::{RawConfig, Settings};
+use worker_manager::config::{RawConfig, RedisSource, Settings};
 use worker_manager::engine::{InstanceState, ScriptedEngine};
 use worker_manager::image::{Catalogue, Offer};
 use worker_manager::serve::serve;
 use worker_manager::store::{Retention, Store};
 use worker_protocol::boot::Again;
-use worker_protocol::{Boot, Keys, Pulse};
+use worker_protocol::{Boot, Pulse};
 
 /// What the wrapper tells of a gateway that nothing gets past.
 pub(crate) const TIGHT: &str = r#"{"leaks": [], "forbidden": "HTTP/1.1 403 Forbidden",
@@ -94,7 +94,15 @@ impl Stage {
 
     /// Redis, as a client has it.
     pub(crate) fn store(&self) -> Store {
-        Store::open(&self.url(), Keys::new("t").unwrap(), Retention::default()).unwrap()
+        self.store_at(&self.url())
+    }
+
+    /// The same, with other credentials.
+    pub(crate) fn store_at(&self, url: &str) -> Store {
+        let (redis_url, namespace) = (Some(url.to_owned()), Some("t".to_owned()));
+        let raw = RawConfig { redis_url, namespace, ..RawConfig::default() };
+        let (redis, keys) = RedisSource::check(&raw).unwrap();
+        Store::open(&redis, keys, Retention::default()).unwrap()
     }
 
     /// One that is configured otherwise.
@@ -114,8 +122,8 @@ impl Stage {
         };
         configure(&mut raw);
         let settings = Settings::check(raw, Path::new("/none")).unwrap();
-        let url = settings.redis_url.reveal();
-        let store = Store::open(url, settings.keys.clone(), settings.retention.clone()).unwrap();
+        let (keys, keep) = (settings.keys.clone(), settings.retention.clone());
+        let store = Store::open(&settings.redis, keys, keep).unwrap();
         let engine: Arc<ScriptedEngine> = Arc::clone(&self.engine);
         let hands =
             Hands::new(engine, store, Catalogue::load(None, &Offer::default()).unwrap(), settings);

@@ -233,6 +233,7 @@ fn boot(worker: &str) -> Boot {
             workspace: "/workspace".into(),
         },
         operators: BTreeSet::new(),
+        token: None,
         restart: if worker.contains("restarted") { Restart::OnFailure(2) } else { Restart::Never },
         life: if worker.contains("headless") { Life::Headless } else { Life::Interactive },
         files: Vec::new(),

@@ -59,6 +59,7 @@ pub(crate) fn boot(redis: &Redis, script: &str) -> Boot {
         policy: None,
         bounds: Bounds::default(),
         operators: BTreeSet::new(),
+        token: None,
     }
 }
 
@@ -83,7 +84,7 @@ impl Worker {
 
     /// Another wrapper in its place, once it has ended, with what it kept.
     pub(crate) fn start_again(&self, redis: &Redis) -> Self {
-        let again = Again { env: BTreeMap::new() };
+        let again = Again { env: BTreeMap::new(), tokens: BTreeSet::new() };
         Self::start_in(Rc::clone(&self.folder), Command::new(WRAPPER), redis, &again)
     }
 

@@ -137,6 +137,7 @@ fn boot(it: &Installation, worker: &Worker<'_>, id: WorkerId) -> Vec<u8> {
         policy: None,
         bounds: Bounds::default(),
         operators: BTreeSet::new(),
+        token: None,
     };
     serde_json::to_vec(&boot).expect("JSON")
 }

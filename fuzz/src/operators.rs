@@ -1,0 +1,23 @@
+//! What operators write. They may harm their own installation; a mistake is still told in words.
+
+use worker_manager::config::RawConfig;
+use worker_manager::image::{Catalogue, Offer};
+
+/// A template beside or in the place of one that travels inside the manager. The first line is its
+/// name.
+pub(crate) fn template(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (file, text) = text.split_once('\n').unwrap_or(("modules/fuzz.hbs", &text));
+    if let Err(error) = Catalogue::load_with(file, text.into(), &Offer::default()) {
+        assert!(!error.to_string().is_empty());
+    }
+}
+
+/// The configuration file.
+pub(crate) fn config(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    match toml::from_str::<RawConfig>(text) {
+        Err(error) => assert!(!error.to_string().is_empty()),
+        Ok(config) => drop(config.offer()),
+    }
+}
