@@ -14,6 +14,7 @@ mod codex;
 mod dead;
 mod docker_module;
 mod doctor;
+mod egress;
 mod factory;
 mod faults;
 mod gemini;
