@@ -41,6 +41,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "pulse", run: commands::pulse },
     Target { name: "label", run: commands::label },
     Target { name: "passage", run: commands::passage },
+    // What stands in images, which may be built on a caller's own.
+    Target { name: "sbom", run: operators::sbom },
     // What operators write.
     Target { name: "template", run: operators::template },
     Target { name: "config", run: operators::config },

@@ -1,7 +1,8 @@
-//! What operators write. They may harm their own installation; a mistake is still told in words.
+//! What operators write, and what stands in images. A mistake is told in words.
 
 use worker_manager::config::RawConfig;
 use worker_manager::image::{Catalogue, Offer};
+use worker_manager::sbom;
 
 /// A template beside or in the place of one that travels inside the manager. The first line is its
 /// name.
@@ -19,5 +20,13 @@ pub(crate) fn config(data: &[u8]) {
     match toml::from_str::<RawConfig>(text) {
         Err(error) => assert!(!error.to_string().is_empty()),
         Ok(config) => drop(config.offer()),
+    }
+}
+
+/// An image as an engine saves it: an archive of archives.
+pub(crate) fn sbom(data: &[u8]) {
+    match sbom::read_archive(data) {
+        Err(error) => assert!(!error.to_string().is_empty()),
+        Ok(document) => assert!(document.to_string().contains("CycloneDX")),
     }
 }

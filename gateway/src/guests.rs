@@ -11,6 +11,9 @@ const HTTP_CONNECTIONS: usize = 256;
 const REDIS_CONNECTIONS: usize = 8;
 /// Names that are looked up at once: each takes a thread for as long as a name server lets it wait.
 const LOOKUPS: usize = 8;
+/// Requests to models at once; others wait. Agents with sub-agents have about ten. What a worker
+/// may spend beyond its limit is what so many answers cost.
+const MODEL_REQUESTS: usize = 16;
 /// Connections over a limit that are told so; others are cut.
 const FAREWELLS: usize = 8;
 
@@ -35,6 +38,8 @@ pub struct Guest {
     farewells: Arc<Semaphore>,
     /// One permit for each name that is being looked up.
     pub lookups: Semaphore,
+    /// One permit for each request to a model.
+    pub models: Arc<Semaphore>,
 }
 
 impl Guests {
@@ -60,6 +65,7 @@ impl Guest {
             redis: places(REDIS_CONNECTIONS),
             farewells: places(FAREWELLS),
             lookups: Semaphore::new(LOOKUPS),
+            models: places(MODEL_REQUESTS),
         }
     }
 

@@ -12,10 +12,10 @@ use tracing::info;
 
 use worker_gateway::guests::Door;
 use worker_gateway::http::HEALTH_PATH;
-use worker_gateway::link::Link;
 use worker_gateway::refusals;
 use worker_gateway::serve::{Gateway, attend};
 use worker_gateway::store::Store;
+use worker_link::Link;
 use worker_protocol::gateway::{GatewayBoot, HTTP_PORT, REDIS_PORT};
 
 /// See `docs/decisions/0011-speed-of-the-wrapper.md`.
@@ -27,6 +27,8 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 const CONFIG: u8 = 78;
 /// A gateway that lives answers at once.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(5);
+/// For what is not written yet, at the end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 const USE: &str = "use: worker-gateway [--http ADDRESS] [--redis ADDRESS] < boot document, which \
                    prints where it listens; or: worker-gateway --check, whether one serves here";
 
@@ -99,12 +101,15 @@ async fn serve(boot: GatewayBoot, doors: &Doors) -> Result<(), String> {
     tell_doors(&http, &redis).map_err(|error| error.to_string())?;
     tokio::spawn(telling);
     tokio::spawn(attend(Arc::clone(&gateway), http, Door::Http));
-    tokio::spawn(attend(gateway, redis, Door::Redis));
+    tokio::spawn(attend(Arc::clone(&gateway), redis, Door::Redis));
+    let keeper = Arc::clone(&gateway);
+    tokio::spawn(async move { keeper.ledger.keep().await });
     tokio::select! {
         _ = term.recv() => {}
         _ = int.recv() => {}
     }
     info!("told to end");
+    let _ = tokio::time::timeout(LAST_WORDS, gateway.ledger.write_owed()).await;
     Ok(())
 }
 

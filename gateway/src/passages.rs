@@ -25,7 +25,6 @@ pub enum NoPassage {
 }
 
 /// All passages, by the network that a worker is on.
-#[derive(Debug)]
 pub struct Passages {
     store: Arc<Store>,
     remembered: Mutex<HashMap<IpAddr, Arc<Passage>>>,

@@ -9,12 +9,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::warn;
 
+use worker_link::{Link, LinkError};
 use worker_protocol::gateway::{GatewayBoot, Passage};
 
 use crate::address::Ground;
 use crate::guests::{Door, Guest, Guests};
 use crate::host::Opening;
-use crate::link::Link;
+use crate::model::ledger::Ledger;
+use crate::model::upstream::{UpstreamError, Upstreams};
 use crate::passages::{self, NoPassage, Passages};
 use crate::refusals::{Refused, Reports};
 use crate::store::Store;
@@ -31,15 +33,17 @@ const FAREWELL: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
     /// The address of Redis.
-    #[error("the gateway cannot use the address of Redis: {0}")]
-    Redis(#[from] redis::RedisError),
+    #[error(transparent)]
+    Redis(#[from] LinkError),
+    /// A model's service.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
     /// An opening.
     #[error("{0:?} is no address, no address with a port, and no range")]
     Opening(String),
 }
 
 /// All that connections share.
-#[derive(Debug)]
 pub struct Gateway {
     /// Bits of a worker's network.
     pub prefix: u8,
@@ -55,6 +59,10 @@ pub struct Gateway {
     pub guests: Guests,
     /// Where refusals go.
     pub reports: Reports,
+    /// Models' services.
+    pub upstreams: Upstreams,
+    /// What workers have used of them.
+    pub ledger: Ledger,
 }
 
 impl Gateway {
@@ -70,6 +78,8 @@ impl Gateway {
             prefix: boot.prefix,
             ground: Ground { refused: boot.refused, private },
             link: Link::new(&boot.redis)?,
+            upstreams: Upstreams::new(boot.upstreams, boot.ca_bundle.as_deref())?,
+            ledger: Ledger::new(Arc::clone(&store)),
             passages: Passages::new(Arc::clone(&store)),
             store,
             guests: Guests::default(),

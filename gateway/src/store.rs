@@ -1,16 +1,16 @@
 //! What the gateway asks Redis and writes to it, as its own user.
 
-use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, RedisError};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tracing::{info, warn};
 
+use worker_link::chain::chain as reason;
+use worker_link::{Connection, Link};
 use worker_protocol::WorkerId;
 use worker_protocol::gateway::{GatewayKeys, Passage};
 
-use crate::link::Link;
 use crate::refusals::Entry;
 
 /// A worker waits for as long at a Redis that stands still.
@@ -25,7 +25,6 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 pub struct Away;
 
 /// Redis, with one connection that all requests share.
-#[derive(Debug)]
 pub struct Store {
     link: Link,
     keys: GatewayKeys,
@@ -35,15 +34,9 @@ pub struct Store {
 
 #[derive(Default)]
 struct Line {
-    connection: Option<MultiplexedConnection>,
+    connection: Option<Connection>,
     away_since: Option<Instant>,
     not_before: Option<Instant>,
-}
-
-impl std::fmt::Debug for Line {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Line").field("away_since", &self.away_since).finish_non_exhaustive()
-    }
 }
 
 impl Store {
@@ -115,7 +108,7 @@ impl Store {
         }
     }
 
-    async fn connection(&self) -> Result<MultiplexedConnection, Away> {
+    async fn connection(&self) -> Result<Connection, Away> {
         let mut line = self.line.lock().await;
         if let Some(connection) = &line.connection {
             return Ok(connection.clone());
@@ -135,18 +128,19 @@ impl Store {
                 Ok(connection)
             }
             Err(error) => {
-                line.lost(&error.to_string());
+                line.lost(&reason(&error));
                 Err(Away)
             }
         }
     }
 
     async fn failed(&self, error: &RedisError) {
-        // What Redis answers shows that the connection is good.
-        if error.code().is_some() {
-            warn!(%error, "Redis refuses a command of the gateway");
-        } else {
-            self.line.lock().await.lost(&error.to_string());
+        // What Redis answers shows that the connection is good, but for one that writes no more.
+        match error.code() {
+            None | Some("READONLY" | "MOVED" | "LOADING" | "MASTERDOWN") => {
+                self.line.lock().await.lost(&error.to_string());
+            }
+            Some(_) => warn!(%error, "Redis refuses a command of the gateway"),
         }
     }
 }

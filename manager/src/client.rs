@@ -1,7 +1,9 @@
 //! The other side: a program that commands workers.
 
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use worker_protocol::signature::{Pair, Signer};
 use worker_protocol::{Output, Reply, WorkerId};
 
 use crate::config::{ConfigError, RawConfig, RedisSource};
@@ -39,6 +41,7 @@ pub enum ClientError {
 /// Commands workers by way of Redis.
 pub struct Client {
     store: Store,
+    signer: Option<Signer>,
 }
 
 /// Something that happened.
@@ -68,7 +71,13 @@ impl Client {
     /// Over connections that are there.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        Self { store }
+        Self { store, signer: None }
+    }
+
+    /// The same, for a caller who signs its commands; for none, as it is.
+    #[must_use]
+    pub fn signing(self, signer: Option<Signer>) -> Self {
+        Self { signer, ..self }
     }
 
     /// Sends a command and waits for its reply.
@@ -81,9 +90,14 @@ impl Client {
         limit: Duration,
     ) -> Result<Reply, ClientError> {
         let list = format!("{}{}", self.store.keys().reply_prefix(), WorkerId::new());
-        let mut fields = fields.to_vec();
-        fields.push(("reply_to", list.clone()));
-        self.store.send(&fields).await?;
+        let pair = |(name, value): (&str, String)| (name.to_owned(), value.into_bytes());
+        let mut entry: Vec<Pair> = fields.iter().cloned().map(pair).collect();
+        entry.push(pair(("reply_to", list.clone())));
+        if let Some(signer) = &self.signer {
+            let namespace = self.store.keys().namespace();
+            signer.sign(&mut entry, namespace, Timestamp::now(), &WorkerId::new().to_string());
+        }
+        self.store.send(&entry).await?;
         self.store.await_reply(&list, limit).await?.ok_or_else(|| ClientError::NoManager {
             address: self.store.address().to_owned(),
             namespace: self.store.keys().namespace().to_owned(),

@@ -6,7 +6,8 @@
 use serde_json::{Map, Value, json};
 use worker_protocol::command::{DryRun, Force, Selection};
 use worker_protocol::{
-    AgentProtocol, AgentType, Command, Create, ErrorKind, Problem, Status, WorkerId, rfc3339,
+    AgentProtocol, AgentType, CallerName, Command, Create, ErrorKind, Problem, Status, WorkerId,
+    rfc3339,
 };
 
 use crate::image::Catalogue;
@@ -54,6 +55,8 @@ pub struct PriorRecord {
     pub status: Status,
     /// The request that made the worker.
     pub request_id: String,
+    /// Who sent it.
+    pub caller: Option<CallerName>,
 }
 
 /// A command with what is known about its worker.
@@ -62,6 +65,8 @@ pub struct Question<'a> {
     pub command: &'a Command,
     /// Its request.
     pub request_id: &'a str,
+    /// Who sent it.
+    pub caller: Option<&'a CallerName>,
     /// The worker in question; for a `create` without an id, the id that it gets.
     pub worker_id: Option<WorkerId>,
     /// That worker's record, as far as there is one.
@@ -106,8 +111,11 @@ fn decide_create(
             "`worker_id` {id} is taken: choose another, or leave it out to get a new one"
         )))
     };
+    let is_own = |request_id: &str, caller: Option<&CallerName>| {
+        request_id == question.request_id && caller == question.caller
+    };
     if let Some(worker) = world.workers.get(&id) {
-        let same = worker.request_id == question.request_id;
+        let same = is_own(&worker.request_id, worker.spec.caller.as_ref());
         return if same { Decision::Enact(Enactment::Join(id)) } else { taken() };
     }
     if world.orphans.clearing.contains(&id) {
@@ -116,7 +124,7 @@ fn decide_create(
         )));
     }
     match (question.record, recorded_status(world, question, id)) {
-        (Some(record), _) if record.request_id != question.request_id => taken(),
+        (Some(record), _) if !is_own(&record.request_id, record.caller.as_ref()) => taken(),
         (Some(_), Some(status)) if status.is_end() => Decision::AlreadySo(told(id, status)),
         _ => match admit(world, create, catalogue).err().or_else(|| world.is_full()) {
             None => Decision::Enact(Enactment::Create(id)),

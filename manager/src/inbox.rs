@@ -1,12 +1,16 @@
 //! Taking commands from Redis: what was taken and not finished first, then what is new.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+mod proof;
+
+use jiff::Timestamp;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use worker_protocol::{Command, ErrorKind, Header, Keys, Problem, WorkerId, parse_command};
+use worker_protocol::{Command, ErrorKind, Header, Keys, Problem, RequestName, WorkerId};
 
+use self::proof::{Parsed, accept};
+use crate::caller::Callers;
 use crate::chain::chain;
 use crate::driver::{Arrival, Event, Prior};
 use crate::failpoint::{Failpoint, pass};
@@ -31,6 +35,7 @@ enum Connection {
 /// The way of commands from Redis to the loop.
 pub(crate) struct Inbox {
     store: Store,
+    callers: Callers,
     consumer: String,
     events: Sender<Event>,
     /// How many arrivals the loop has handled.
@@ -47,13 +52,14 @@ impl Inbox {
     /// times, and not come to an end with, is given up.
     pub(crate) fn new(
         store: Store,
+        callers: Callers,
         consumer: &str,
         most_tries: u64,
         events: Sender<Event>,
         handled: watch::Receiver<u64>,
     ) -> Self {
         let consumer = consumer.to_owned();
-        Self { store, consumer, events, handled, sent: 0, begun: Vec::new(), most_tries }
+        Self { store, callers, consumer, events, handled, sent: 0, begun: Vec::new(), most_tries }
     }
 
     /// Reads until it is told to stop. A lost connection is made anew, and what it may have
@@ -179,24 +185,32 @@ impl Inbox {
         entries: &[Delivered],
         tries: &[u64],
     ) -> Result<Vec<Arrival>, StoreError> {
-        let keys = self.store.keys();
-        let parsed: Vec<_> = entries.iter().map(|entry| parse(keys, entry)).collect();
-        let asked = entries.iter().zip(&parsed).map(|(entry, (header, command))| Asked {
-            request_id: &header.request_id,
-            entry_id: &entry.id,
-            worker: subject(keys, &entry.id, command),
+        let (keys, now) = (self.store.keys(), Timestamp::now());
+        let read = |entry| Parsed::read(&self.callers, keys, entry, now);
+        let parsed: Vec<_> = entries.iter().map(read).collect();
+        let requests: Vec<RequestName> = parsed.iter().map(|one| one.header.request()).collect();
+        let asked = entries.iter().zip(&parsed).zip(&requests).map(|((entry, one), request)| {
+            let worker = subject(keys, &entry.id, &one.command);
+            Asked { request, entry_id: &entry.id, worker }
         });
         let asked: Vec<_> = asked.collect();
         let priors = self.store.priors(&asked).await?;
         let workers: Vec<_> = asked.into_iter().map(|asked| asked.worker).collect();
+        let parsed = accept(&self.store, parsed, &priors).await?;
         let found = priors.into_iter().zip(workers).zip(tries);
         let mut arrivals = Vec::with_capacity(entries.len());
-        for ((header, command), ((prior, worker_id), tries)) in parsed.into_iter().zip(found) {
+        for (one, ((prior, worker_id), tries)) in parsed.into_iter().zip(found) {
+            let Parsed { header, command, unproven, .. } = one;
             arrivals.push(match prior {
+                _ if unproven.is_some() => {
+                    let prior = Prior::default();
+                    Arrival { header, command, worker_id: None, prior, unproven }
+                }
                 _ if *tries >= self.most_tries => given_up(header, hopeless(*tries)),
-                Ok(prior) => Arrival { header, command, worker_id, prior },
+                Ok(prior) => Arrival { header, command, worker_id, prior, unproven },
                 Err(error) if error.is_wrong_type() => {
-                    given_up(header, in_the_way(&self.store, worker_id))
+                    let what = in_the_way(&self.store, &header.request(), worker_id);
+                    given_up(header, what)
                 }
                 Err(error) => return Err(error),
             });
@@ -226,10 +240,11 @@ fn subject(keys: &Keys, entry_id: &str, command: &Result<Command, Problem>) -> O
     }
 }
 
-fn in_the_way(store: &Store, worker: Option<WorkerId>) -> String {
+fn in_the_way(store: &Store, request: &RequestName, worker: Option<WorkerId>) -> String {
     let keys = store.keys();
     let worker = worker.map(|id| format!(", or `{}`,", keys.worker(id))).unwrap_or_default();
-    let request = keys.request("<request_id>");
+    let named = RequestName { id: "<request_id>".to_owned(), ..request.clone() };
+    let request = keys.request(&named);
     format!("the key `{request}`{worker} is not a hash: something else was written there")
 }
 
@@ -245,17 +260,7 @@ fn hopeless(tries: u64) -> String {
 fn given_up(header: Header, message: String) -> Arrival {
     tracing::error!(entry = header.entry_id, request = header.request_id, message);
     let command = Err(Problem::new(ErrorKind::Internal, message));
-    Arrival { header, command, worker_id: None, prior: Prior::default() }
-}
-
-/// Whatever an entry holds, it does not end the manager here.
-fn parse(keys: &Keys, entry: &Delivered) -> (Header, Result<Command, Problem>) {
-    let parsed = catch_unwind(AssertUnwindSafe(|| parse_command(&entry.id, &entry.fields, keys)));
-    parsed.unwrap_or_else(|_| {
-        let problem =
-            "reading this command failed by a defect of worker-manager; its log says more";
-        (parse_command(&entry.id, &[], keys).0, Err(Problem::new(ErrorKind::Internal, problem)))
-    })
+    Arrival { header, command, worker_id: None, prior: Prior::default(), unproven: None }
 }
 
 /// The id of a worker whose `create` names none: the same, each time the entry is delivered, so

@@ -23,14 +23,16 @@ pub const BUILD_MARK: &str = "1";
 pub const HOLDS: &str = "io.worker-manager.holds";
 /// Of an image: what it builds on, by name.
 pub const BASE: &str = "io.worker-manager.base";
+/// Who asked for it.
+const CALLER: &str = "io.worker-manager.caller";
 /// What lets the worker's Redis user in again.
 pub const ADMISSION: &str = "io.worker-manager.admission";
+/// What the gateway compares the worker's token with.
+const TOKEN: &str = "io.worker-manager.token";
 /// The installation whose gateway it is, or whose gateway's image.
 pub const GATEWAY: &str = "io.worker-manager.gateway";
 /// Tells apart what gateways were told, and tells nothing of it.
 pub const DOCUMENT: &str = "io.worker-manager.document";
-/// What the gateway compares the worker's token with.
-const TOKEN: &str = "io.worker-manager.token";
 /// The wish without secrets and without long texts.
 const SPEC: &str = "io.worker-manager.spec";
 
@@ -72,6 +74,9 @@ impl Known {
         }
         if let Some(id) = &self.correlation_id {
             labels.insert(CORRELATION.to_owned(), id.clone());
+        }
+        if let Some(caller) = &self.spec.caller {
+            labels.insert(CALLER.to_owned(), caller.to_string());
         }
         labels
     }

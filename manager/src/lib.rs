@@ -4,17 +4,18 @@
 //!
 //! How a command flows: [`inbox`] takes it from Redis and looks up what is known of it; [`driver`]
 //! hands it to [`decide`], changes the [`world`] and says what is to be done; [`act`] does it, by
-//! way of the [`engine`], with an [`image`] and a [`passage`] through the `gateway`; [`outbox`] writes
-//! reply, record and event.
+//! way of the [`engine`] and with an [`image`], by the `gateway` alone out into the world and as far
+//! as its [`passage`] goes; [`outbox`] writes reply, record and event.
 //! `sources` are what happens without a command, and `sleepers` what comes for workers that are
 //! paused. [`serve`] runs all of it, while this manager has the `lease`. [`client`] is the other
-//! side, for [`run`] and for other programs; [`archive`] moves images to other machines,
+//! side, for [`run`] and for other programs; [`archive`] moves images to other machines, [`sbom`] lists what is in one,
 //! [`telemetry`] shows what goes on and [`doctor`] what is wrong.
 
 pub mod act;
 pub mod archive;
+pub mod caller;
 mod caught;
-pub mod chain;
+pub use worker_link::chain;
 pub mod client;
 pub mod config;
 pub mod decide;
@@ -31,6 +32,7 @@ pub mod orphan;
 mod outbox;
 pub mod passage;
 pub mod run;
+pub mod sbom;
 pub mod serve;
 mod sleepers;
 mod sources;

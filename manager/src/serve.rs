@@ -68,8 +68,8 @@ async fn lead(hands: Hands, hold: &Hold) -> Result<(), StoreError> {
     if let Ok(seen) = timeout(FIRST_LOOK, sources::host_room(&hands)).await {
         let _ = events.send(seen).await;
     }
-    let inbox =
-        Inbox::new(hands.store.clone(), hold.name(), hands.settings.tries, events.clone(), seen);
+    let (store, callers) = (hands.store.clone(), hands.settings.callers.clone());
+    let inbox = Inbox::new(store, callers, hold.name(), hands.settings.tries, events.clone(), seen);
     let mut crew = JoinSet::new();
     crew.spawn(outbox::run(hands.store.clone(), hold.clone(), outbox_queue));
     crew.spawn(inbox.run(over.clone()));

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
+use crate::caller::{CallerName, RequestName};
 use crate::create::Create;
 use crate::fields::{Fields, Form};
 use crate::id::WorkerId;
@@ -37,6 +38,16 @@ pub struct Header {
     pub command: String,
     /// `version`, `timestamp` and `context`, which are the caller's own.
     pub passed_through: Map<String, Value>,
+    /// Who asks, once a signature has proven it.
+    pub caller: Option<CallerName>,
+}
+
+impl Header {
+    /// The request among those of all callers.
+    #[must_use]
+    pub fn request(&self) -> RequestName {
+        RequestName { caller: self.caller.clone(), id: self.request_id.clone() }
+    }
 }
 
 /// Whether a worker is asked to end, or made to.
@@ -100,9 +111,6 @@ pub enum Command {
     Ping,
 }
 
-const NAMES: [&str; 9] =
-    ["create", "delete", "status", "stop", "start", "interrupt", "list", "gc", "ping"];
-
 /// Which workers are to be told of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
@@ -115,6 +123,26 @@ pub struct Selection {
 }
 
 impl Command {
+    /// The names of all.
+    pub const NAMES: [&str; 9] =
+        ["create", "delete", "status", "stop", "start", "interrupt", "list", "gc", "ping"];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Create(_) => "create",
+            Self::Delete { .. } => "delete",
+            Self::Status { .. } => "status",
+            Self::Stop { .. } => "stop",
+            Self::Start { .. } => "start",
+            Self::Interrupt { .. } => "interrupt",
+            Self::List(_) => "list",
+            Self::Gc { .. } => "gc",
+            Self::Ping => "ping",
+        }
+    }
+
     /// The worker that it is about, as far as the caller named one.
     #[must_use]
     pub fn worker_id(&self) -> Option<WorkerId> {
@@ -194,14 +222,23 @@ fn read_header(entry_id: &str, fields: &Fields, keys: &Keys) -> (Header, Result<
     let form = fields.form();
     let entry_id = entry_id.to_owned();
     (
-        Header { entry_id, request_id, correlation_id, reply_to, form, command, passed_through },
+        Header {
+            entry_id,
+            request_id,
+            correlation_id,
+            reply_to,
+            form,
+            command,
+            passed_through,
+            caller: None,
+        },
         fault,
     )
 }
 
 fn read_command(fields: &Fields) -> Result<Command, Problem> {
     let Some(name) = fields.text("command", usize::MAX)? else {
-        let known = NAMES.join(", ");
+        let known = Command::NAMES.join(", ");
         return Err(Problem::malformed(format!("the field `command` is missing: one of {known}")));
     };
     match name.to_ascii_lowercase().as_str() {
@@ -229,8 +266,8 @@ fn read_command(fields: &Fields) -> Result<Command, Problem> {
         }
         "ping" => allow(fields, &[]).map(|()| Command::Ping),
         _ => {
-            let near = did_you_mean(&name, NAMES);
-            let known = NAMES.join(", ");
+            let near = did_you_mean(&name, Command::NAMES);
+            let known = Command::NAMES.join(", ");
             let shown = Shown(&name);
             Err(Problem::new(
                 ErrorKind::UnknownCommand,

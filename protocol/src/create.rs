@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::agent::{AgentProtocol, AgentType};
+use crate::caller::CallerName;
 use crate::credentials::Credentials;
 use crate::egress::Egress;
 use crate::fields::Fields;
@@ -183,6 +184,9 @@ pub struct Create {
     /// The names in `env`, which labels hold without the values.
     #[serde(default)]
     pub env_names: BTreeSet<String>,
+    /// Who asked for it, once a signature has proven it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<CallerName>,
 }
 
 impl Create {
@@ -227,6 +231,7 @@ impl Create {
             mcp: fields.object("mcp")?,
             egress: words(fields, "egress", Egress::parse)?,
             credentials: words(fields, "credentials", Credentials::parse)?,
+            caller: None,
         };
         create.check_together()?;
         Ok(create)

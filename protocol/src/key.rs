@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::caller::RequestName;
 use crate::id::WorkerId;
 use crate::problem::{Problem, Shown};
 
@@ -129,10 +130,20 @@ impl Keys {
         self.under(format_args!("image:{hash}"))
     }
 
-    /// The stored reply to a request, for when the request comes again.
+    /// The stored reply to a request, for when the request comes again. No caller's name holds a
+    /// colon, and of those who do not sign it is another key.
     #[must_use]
-    pub fn request(&self, request_id: &str) -> String {
-        self.under(format_args!("request:{request_id}"))
+    pub fn request(&self, request: &RequestName) -> String {
+        match &request.caller {
+            None => self.under(format_args!("request:{}", request.id)),
+            Some(caller) => self.under(format_args!("requests:{caller}:{}", request.id)),
+        }
+    }
+
+    /// Which entry a signature was accepted for.
+    #[must_use]
+    pub fn signed(&self, signature: &str) -> String {
+        self.under(format_args!("signed:{signature}"))
     }
 
     /// What the name of every reply list begins with.

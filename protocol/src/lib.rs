@@ -5,11 +5,12 @@
 //!
 //! Reading order: [`key`] and [`id`] name things; [`fields`] reads the two forms of an entry with
 //! the notations of [`value`]; [`command`] and [`create`] are what clients ask for ([`pattern`]: which
-//! commands an agent may run; [`egress`] and [`credentials`]: what it may reach, and as whom), [`reply`] what they are told; [`input`] and [`output`] are a worker's own streams; [`boot`] and [`pulse`] are
+//! commands an agent may run; [`egress`] and [`credentials`]: what it may reach, and as whom), [`reply`] what they are told ([`caller`] and [`signature`]: who they are); [`input`] and [`output`] are a worker's own streams; [`boot`] and [`pulse`] are
 //! what manager and wrapper tell each other, [`gateway`] what the manager tells the gateway.
 
 pub mod agent;
 pub mod boot;
+pub mod caller;
 pub mod command;
 pub mod create;
 pub mod credentials;
@@ -28,10 +29,12 @@ pub mod reached;
 pub mod record;
 pub mod reply;
 pub mod secret;
+pub mod signature;
 pub mod value;
 
 pub use agent::{AgentProtocol, AgentType};
 pub use boot::Boot;
+pub use caller::{CallerName, RequestName};
 pub use command::{Command, Header, parse_command};
 pub use create::Create;
 pub use credentials::{CredentialName, Credentials};

@@ -5,6 +5,7 @@
 //! here waits for a length of time: it waits for something to be so, with a limit.
 
 mod agents;
+mod attacks;
 mod bad_input;
 mod build;
 mod build_faults;

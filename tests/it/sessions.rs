@@ -48,12 +48,16 @@ fn remembers(worker: &Worker<'_>) {
     assert_eq!((status.get("status"), status.get("turns")), ("RUNNING".into(), "2".into()));
 }
 
-/// Its home goes with it, and nothing of it is on the engine any more.
+/// What it kept goes with it, and nothing of it is on the engine any more.
 fn goes(worker: &Worker<'_>) {
     let it = worker.it;
     let label = format!("label=io.worker-manager.namespace={}", it.namespace);
     let volumes = || it.engine.ask(&["volume", "ls", "--quiet", "--filter", &label]);
-    assert_eq!(volumes(), format!("{}-home", worker.name()));
+    let kept = volumes();
+    for word in ["home", "kept", "tmp", "workspace"] {
+        let volume = format!("{}-{word}", worker.name());
+        assert!(kept.lines().any(|line| line == volume), "{volume} is not there:\n{kept}");
+    }
     worker.delete();
     assert_eq!((it.containers(), it.users(), volumes()), (vec![], vec![], String::new()));
 }

@@ -26,7 +26,7 @@ fn output_that_fills_memory_waits_on_disk_out_of_the_agents_reach() {
     it.soon("the end of the agent's words", || {
         (worker.root("ls /tmp/done") == "/tmp/done").then_some(())
     });
-    let descriptors = worker.root("ls -l /proc/1/fd");
+    let descriptors = worker.from_host("ls -l $WRAPPER/fd");
     assert!(descriptors.contains("/var/lib/worker/spool/output (deleted)"), "{descriptors}");
     assert_eq!(worker.root("ls -A /var/lib/worker/spool"), "");
     assert_eq!(worker.root("stat -c '%U %a' /var/lib/worker/spool"), "root 700");
@@ -40,6 +40,6 @@ fn output_that_fills_memory_waits_on_disk_out_of_the_agents_reach() {
     assert!(!said.iter().any(|e| e.content().starts_with("has ")), "the agent reaches the spool");
     assert_numbered(&worker.output());
     it.soon("the disk given back", || {
-        (!worker.root("ls -l /proc/1/fd").contains("(deleted)")).then_some(())
+        (!worker.from_host("ls -l $WRAPPER/fd").contains("(deleted)")).then_some(())
     });
 }

@@ -1,6 +1,7 @@
 //! PID 1 of a worker: takes prompts from Redis, drives the agent, and writes what the agent says.
 //!
-//! Reading order: [`boot`] is what the manager tells, [`kept`] what is known of earlier runs;
+//! Reading order: [`boot`] is what the manager tells, [`kept`] what is known of earlier runs,
+//! [`ground`] whether root alone can change where it is;
 //! [`bridge`] owns the state and decides; [`driver`] speaks the agent's protocol; [`policy`] judges
 //! the commands that the agent wants to run, [`hook`] asks about them; [`agent`], [`terminal`] and
 //! [`reaper`] are its process, [`fence`] what it may execute, [`pipes`] what goes in and out,
@@ -20,6 +21,7 @@ pub mod driver;
 pub mod fence;
 pub mod frame;
 mod gate;
+pub mod ground;
 pub mod hook;
 pub mod kept;
 mod leftovers;

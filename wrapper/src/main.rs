@@ -55,6 +55,11 @@ fn main() -> ExitCode {
             }
         }
     }
+    // No dump of it, whoever asks: it holds what the agent is not to know. The agent's program, as
+    // any other that is executed, is as usual again.
+    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+        log(format_args!("its memory could be dumped: {error}"));
+    }
     // One thread: it starts programs and moves bytes, and every worker carries it. Another looks up
     // names of hosts: it is there from the first and stays, for an agent may leave no room for it.
     let runtime = tokio::runtime::Builder::new_current_thread()

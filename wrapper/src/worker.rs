@@ -1,22 +1,28 @@
 //! Runs a worker: connects the bridge with the agent's pipes, with Redis, with signals and time.
 
 use jiff::Timestamp;
+use std::collections::BTreeSet;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use worker_protocol::Boot;
-use worker_protocol::boot::{BootFile, BootPolicy, Gate};
+use worker_protocol::boot::{BootFile, BootPolicy, GATE_SOCKET, Gate};
 use worker_protocol::create::Permissions;
 
 use crate::agent;
 use crate::bridge::{Bridge, Effect, Event, LAST_WORDS_IN_HASTE, Now};
 use crate::cgroup::Shortage;
+use crate::chain;
 use crate::connection::Redis;
 use crate::downlink::Downlink;
 use crate::driver::{self, Process};
 use crate::fence::Fence;
 use crate::gate::{self, Answers};
+use crate::ground;
 use crate::kept::{Kept, Past};
 use crate::mask::Masks;
 use crate::reaper::{self, Reaper};
@@ -47,7 +53,9 @@ async fn begin(boot: Boot, kept: Kept) -> Result<u8, String> {
     // Before the first child, so that no end is missed.
     let (reaper, ends) =
         Reaper::new().map_err(|error| format!("failed to wait for children: {error}"))?;
-    if !reaper::is_init() {
+    if reaper::is_init() {
+        check_ground(&boot, &kept)?;
+    } else {
         Reaper::adopt_orphans();
     }
     write_files(&boot.files)?;
@@ -116,13 +124,27 @@ fn now() -> Now {
     Now { at: Timestamp::now(), clock: Instant::now() }
 }
 
-/// Files for the agent to read: root's, for everybody's eyes.
+/// Where it writes, and where its own program lies.
+fn check_ground(boot: &Boot, kept: &Kept) -> Result<(), String> {
+    let program = std::env::current_exe().unwrap_or_default();
+    let socket = boot.policy.as_ref().map_or(GATE_SOCKET, |policy| &policy.socket);
+    let files = boot.files.iter().map(|file| Path::new(&file.path));
+    let kept = kept.boot_path();
+    let all = files.chain([program.as_path(), Path::new(socket), &kept]);
+    let folders: BTreeSet<&Path> = all.filter_map(Path::parent).collect();
+    folders.into_iter().try_for_each(ground::check).map_err(|error| chain(&error))
+}
+
+/// Files for the agent to read: root's, for everybody's eyes. Not by way of a link, which an image
+/// may have there.
 fn write_files(files: &[BootFile]) -> Result<(), String> {
     for file in files {
         let path = Path::new(&file.path);
         let folder = path.parent().unwrap_or(path);
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).custom_flags(nix::libc::O_NOFOLLOW);
         std::fs::create_dir_all(folder)
-            .and_then(|()| std::fs::write(path, &file.text))
+            .and_then(|()| options.open(path)?.write_all(file.text.as_bytes()))
             .map_err(|error| format!("failed to write {} for the agent: {error}", file.path))?;
     }
     Ok(())

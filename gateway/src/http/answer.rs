@@ -3,15 +3,16 @@
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
+use serde_json::json;
 
 use crate::way::Target;
 
 /// What a body may fail with.
-pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 /// A body of any origin.
-pub(crate) type Body = UnsyncBoxBody<Bytes, BodyError>;
+pub type Body = UnsyncBoxBody<Bytes, BodyError>;
 /// What a worker gets.
 pub(crate) type Answer = Response<Body>;
 
@@ -33,6 +34,28 @@ pub(crate) fn text(status: StatusCode, line: &str) -> Answer {
 pub(crate) fn empty(status: StatusCode) -> Answer {
     let mut answer = Response::new(whole(Bytes::new()));
     *answer.status_mut() = status;
+    answer
+}
+
+/// What a model's client is told, in a form in which each vendor's finds the message. It is not to
+/// try again, where it listens to that.
+pub(crate) fn problem(status: StatusCode, message: &str) -> Answer {
+    let kind = match status {
+        StatusCode::UNAUTHORIZED => "authentication_error",
+        StatusCode::FORBIDDEN => "permission_error",
+        StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+        StatusCode::BAD_REQUEST => "invalid_request_error",
+        _ => "api_error",
+    };
+    let error = json!({ "type": kind, "code": status.as_u16(), "message": message });
+    let mut answer = Response::new(whole(json!({ "type": "error", "error": error }).to_string()));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if status.is_client_error() {
+        let no_more = HeaderName::from_static("x-should-retry");
+        headers.insert(no_more, HeaderValue::from_static("false"));
+    }
     answer
 }
 

@@ -3,6 +3,9 @@
 
 mod answer;
 mod connect;
+mod forward;
+mod hop;
+mod model;
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -16,7 +19,10 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tracing::debug;
 
+pub use answer::{Body, BodyError};
+
 use answer::{Answer, text};
+use worker_protocol::gateway::MODEL_PATH;
 
 use crate::passages::NoPassage;
 use crate::serve::{Gateway, Visit};
@@ -70,7 +76,19 @@ async fn answer(gateway: Arc<Gateway>, visit: Arc<Visit>, request: Request<Incom
     if request.method() == Method::CONNECT {
         return connect::connect(gateway, visit, &passage, request).await;
     }
+    // A client may take the gateway for its proxy even on the way to the gateway itself.
+    let elsewhere = request.uri().authority().is_some_and(|to| to.as_str() != own_name(&visit));
+    if elsewhere {
+        return forward::forward(gateway, visit, &passage, request).await;
+    }
+    if request.uri().path().starts_with(MODEL_PATH) {
+        return model::model(gateway, visit, &passage, request).await;
+    }
     text(StatusCode::NOT_FOUND, "There is nothing at this address of the gateway.")
+}
+
+fn own_name(visit: &Visit) -> String {
+    visit.local.to_string()
 }
 
 /// Whether somebody in the gateway's own container asks.

@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod egress;
+mod forward;
 mod gateway;
+mod models;
 mod redis_door;
 mod redis_server;
 mod told;

@@ -3,7 +3,8 @@
 use worker_protocol::{Problem, WorkerId};
 
 use super::Hands;
-use super::enclosure::{open_passage, redis_url};
+use super::launch::redis_url;
+use super::passage::open_again;
 use crate::label;
 
 /// A worker that is gone needs nothing. Doing it without need is harmless.
@@ -16,5 +17,5 @@ pub async fn admit(hands: &Hands, id: WorkerId) -> Result<(), Problem> {
     let url = redis_url(hands, &enclosure);
     let admitted = hands.store.admit_worker(id, &url, &known.admission).await;
     admitted.map_err(|error| super::store_problem(&error))?;
-    open_passage(hands, id, &known.spec, known.token.as_ref(), &enclosure).await
+    open_again(hands, &known, &enclosure).await
 }

@@ -8,6 +8,7 @@ use worker_protocol::{
 };
 
 use super::Hands;
+use super::passage::surroundings;
 use crate::engine::Enclosure;
 use crate::image::AgentTemplate;
 use crate::passage::Surroundings;
@@ -29,13 +30,11 @@ pub(super) fn boot(
     open: OpenWorker,
     enclosure: &Enclosure,
 ) -> Result<Vec<u8>, Problem> {
-    let mut files = files(spec, agent);
-    let policy = policy(hands, spec, agent, &mut files);
+    let policy = policy(hands, spec, agent);
     let (own, usual) = (&spec.limits, &hands.settings.limits);
-    let given = surroundings(hands, spec, agent, enclosure)?;
-    let tokens = given.tokens.into_iter().map(|variable| (variable, open.token.clone()));
-    let given: BTreeMap<_, _> = given.env.into_iter().chain(tokens).collect();
-    let operators = given.clone().into_keys();
+    let Surroundings { env: mut given, tokens } = surroundings(hands, spec, enclosure)?;
+    given.extend(tokens.into_iter().map(|name| (name, open.token.clone())));
+    let operators: Vec<_> = given.keys().cloned().collect();
     let boot = Boot {
         worker_id: id,
         redis: open.access,
@@ -43,7 +42,7 @@ pub(super) fn boot(
         agent: boot_agent(hands, spec, agent, given),
         life: spec.life,
         restart: spec.restart,
-        files,
+        files: files_of(hands, spec, agent),
         policy,
         bounds: Bounds {
             output_entries: hands.settings.output_entries,
@@ -56,7 +55,7 @@ pub(super) fn boot(
             stop_grace: hands.settings.stop_grace,
             ..Bounds::default()
         },
-        operators: operators.filter(|name| !spec.env.contains_key(name)).collect(),
+        operators: operators.into_iter().filter(|name| !spec.env.contains_key(name)).collect(),
         token: Some(open.token),
     };
     serde_json::to_vec(&boot).map_err(|error| {
@@ -64,8 +63,9 @@ pub(super) fn boot(
     })
 }
 
-/// What the agent reads, outside of its workspace and not its own to change.
-fn files(spec: &Create, agent: &AgentTemplate) -> Vec<BootFile> {
+/// What the agent reads, outside of its workspace and not its own to change, with the vendor's files
+/// for what holds it to its commands.
+pub(super) fn files_of(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> Vec<BootFile> {
     let mcp = (!spec.mcp.is_empty()).then(|| Value::Object(spec.mcp.clone()).to_string());
     let texts = [
         (agent.head.instructions.as_str(), spec.instructions.clone()),
@@ -75,21 +75,17 @@ fn files(spec: &Create, agent: &AgentTemplate) -> Vec<BootFile> {
     let file = |(path, text): (&str, Option<String>)| {
         Some(BootFile { path: path.to_owned(), text: text? })
     };
-    texts.into_iter().filter_map(file).collect()
+    let held = !spec.allowed_commands.is_empty();
+    let vendors = held.then(|| hands.catalogue.policy_files(agent)).into_iter().flatten();
+    let vendors = vendors.map(|(path, text)| BootFile { path, text });
+    texts.into_iter().filter_map(file).chain(vendors).collect()
 }
 
-/// What holds the agent to its commands, with the vendor's own files for that.
-fn policy(
-    hands: &Hands,
-    spec: &Create,
-    agent: &AgentTemplate,
-    files: &mut Vec<BootFile>,
-) -> Option<BootPolicy> {
+/// What holds the agent to its commands.
+fn policy(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> Option<BootPolicy> {
     if spec.allowed_commands.is_empty() {
         return None;
     }
-    let vendors = hands.catalogue.policy_files(agent);
-    files.extend(vendors.into_iter().map(|(path, text)| BootFile { path, text }));
     let by_protocol = spec.protocol == Some(AgentProtocol::Acp);
     Some(BootPolicy {
         allowed: spec.allowed_commands.clone(),
@@ -122,7 +118,7 @@ fn boot_agent(
     }
 }
 
-/// What the templates set, then the operator's credentials for this agent, then the caller's own.
+/// What the templates set, then what the operator gives to this worker, then the caller's own.
 fn environment(
     hands: &Hands,
     spec: &Create,
@@ -145,17 +141,6 @@ fn environment(
         env.extend(held.map(|(name, value)| (name.clone(), Secret::new(value.clone()))));
     }
     env
-}
-
-/// What an agent finds of the way out and of credentials, as the operator has it now.
-pub(super) fn surroundings(
-    hands: &Hands,
-    spec: &Create,
-    agent: &AgentTemplate,
-    enclosure: &Enclosure,
-) -> Result<Surroundings, Problem> {
-    let grant = hands.settings.terms.grant(spec, agent)?;
-    Ok(grant.surroundings(enclosure.gateway().into()))
 }
 
 /// What an agent is told about the commands it may run, in the part of its prompt that it cannot

@@ -2,7 +2,7 @@
 
 use worker_protocol::{ErrorKind, Problem, WorkerId};
 
-use super::enclosure::close_passage;
+use super::passage::close_passage;
 use super::{Hands, store_problem};
 
 /// Not of one whose instance is there after all: it is taken up at the next look. Its keys in Redis

@@ -1,32 +1,33 @@
 //! Making a worker's instance and starting it.
 
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
+use worker_link::Address;
+use worker_protocol::gateway::REDIS_PORT;
 use worker_protocol::{Create, ErrorKind, Problem, WorkerId};
 
 use super::Hands;
-use super::boot::boot;
-use super::enclosure::{enclose, open_passage, redis_url, verify};
+use super::boot::{boot, files_of};
+use super::passage::open_passage;
+use super::runtime::check_runtime;
+use super::writable::writable;
 use crate::chain::chain;
 use crate::driver::{Launch, LaunchError, LaunchOrder};
 use crate::engine::{
-    CompanionPlan, Enclosure, EngineError, InstanceName, InstancePlan, InstanceState, Quotas,
+    CompanionPlan, Enclosure, EnclosurePlan, EngineError, InstanceName, InstancePlan,
+    InstanceState, Quotas,
 };
 use crate::failpoint::{Failpoint, pass};
 use crate::image::{AgentTemplate, Companions};
 use crate::label::Known;
 use crate::passage::proxy_environment;
-use crate::store::{Admission, StoreError};
+use crate::store::{Admission, OpenWorker, StoreError};
 use crate::world::Origin;
 
 /// A wrapper shows that it lives as soon as it reaches Redis.
 pub(super) const FIRST_PULSE: Duration = Duration::from_secs(30);
 /// A start that the engine was asked for by a manager that was killed; it takes a tenth of that.
 const START_IN_FLIGHT: Duration = Duration::from_secs(3);
-/// Where the agent's user lives in an image of the frame's: its sessions and configuration are
-/// there. (Where a base image has a user 1000 already, they are with the container's other files.)
-const HOME: &str = "/home/worker";
 const FIRST_LOOK: Duration = Duration::from_millis(5);
 const LONGEST_LOOK: Duration = Duration::from_millis(250);
 
@@ -42,17 +43,17 @@ pub(super) async fn launch(
     if order.origin == Origin::Resumed && !clear_the_way(hands, id, &name).await? {
         return Ok(first_pulse(hands, id, &name).await?);
     }
+    check_runtime(hands).await?;
     let enclosure = enclose(hands, id).await?;
     pass(Failpoint::NetworkMade);
     let url = redis_url(hands, &enclosure);
     let open = hands.store.prepare_worker(id, &url);
-    let admission = open.admission.clone();
-    let token = Admission::of(open.token.reveal());
+    let known = known(id, &order, &open);
     let boot = boot(hands, id, &order.spec, agent, open, &enclosure)?;
     let companion = companion(hands, agent, &order.spec, &enclosure)?;
-    let spec = Arc::clone(&order.spec);
-    let tickets = Tickets { admission, token };
-    let plan = InstancePlan { companion, ..plan(hands, id, order, &tickets, enclosure.clone()) };
+    let files = files_of(hands, &order.spec, agent);
+    let writable = writable(files.iter().map(|file| file.path.as_str()));
+    let plan = InstancePlan { companion, writable, ..plan(hands, &known, enclosure.clone()) };
     engine.create(&plan).await.map_err(|error| match error {
         EngineError::NoImage { .. } => LaunchError::NoImage(Problem::from(&error)),
         error => LaunchError::Failed(Problem::from(&error)),
@@ -60,20 +61,14 @@ pub(super) async fn launch(
     pass(Failpoint::InstanceCreated);
     // Not before the instance is there: when Redis comes back and has forgotten users, those are
     // let in again whose instances are found (act/admit.rs).
-    let admitted = hands.store.admit_worker(id, &url, &tickets.admission).await;
+    let admitted = hands.store.admit_worker(id, &url, &known.admission).await;
     admitted.map_err(|error| store_problem(&error))?;
-    open_passage(hands, id, &spec, Some(&tickets.token), &enclosure).await?;
+    open_passage(hands, &known, &enclosure).await?;
     pass(Failpoint::WorkerAdmitted);
     engine.start(&name, &boot).await.map_err(|error| Problem::from(&error))?;
     pass(Failpoint::InstanceStarted);
     verify(hands, &name, &enclosure).await?;
     Ok(first_pulse(hands, id, &name).await?)
-}
-
-/// What lets a worker in, at Redis and at the gateway. It stands on its instance.
-struct Tickets {
-    admission: Admission,
-    token: Admission,
 }
 
 impl From<Problem> for LaunchError {
@@ -94,8 +89,51 @@ fn companion(
         let why = "the operator does not allow an engine beside the worker any more";
         return Err(Problem::refused(why));
     };
-    let env = proxy_environment(enclosure.gateway().into());
+    let env = proxy_environment(enclosure.gateway().into()).collect();
     Ok(Some(companion.plan(confinement.clone(), env)))
+}
+
+/// The network of a worker, with the gateway on it; also of one that ran before.
+pub(super) async fn enclose(hands: &Hands, id: WorkerId) -> Result<Enclosure, Problem> {
+    hands.gateway.open().await?;
+    let plan = EnclosurePlan {
+        of: hands.name(id),
+        gateway: InstanceName(hands.settings.keys.gateway_name()),
+        labels: hands.own().into_iter().collect(),
+        range: hands.settings.worker_subnets,
+    };
+    hands.engine.enclose(&plan).await.map_err(|error| Problem::from(&error))
+}
+
+/// Where a worker finds Redis: at the gateway. TLS and the like are the gateway's matter.
+pub(super) fn redis_url(hands: &Hands, enclosure: &Enclosure) -> String {
+    let address = Address::parse(&hands.settings.workers_redis_url);
+    let database = address.map(|address| address.database).unwrap_or_default();
+    format!("redis://{}:{REDIS_PORT}/{database}", enclosure.gateway())
+}
+
+/// A worker that is on any other network than its own does not stay: not for a moment longer than
+/// it takes to see that.
+pub(super) async fn verify(
+    hands: &Hands,
+    name: &InstanceName,
+    enclosure: &Enclosure,
+) -> Result<(), Problem> {
+    let found = hands.engine.inspect(name).await.map_err(|error| Problem::from(&error))?;
+    // One that is gone, or has ended, is for others to judge.
+    let Some(found) = found.filter(|found| found.state.lives()) else { return Ok(()) };
+    let own = [enclosure.name.clone()].into();
+    if found.networks == own {
+        return Ok(());
+    }
+    let stopped = hands.engine.stop(name, Duration::ZERO).await;
+    stopped.map_err(|error| Problem::from(&error))?;
+    let all: Vec<_> = found.networks.into_iter().collect();
+    Err(failed(format!(
+        "it was stopped at once: it was on the networks {}, and only {} is its own",
+        all.join(", "),
+        enclosure.name
+    )))
 }
 
 /// Takes away what an earlier manager began; not, when it got as far as a wrapper that lives. An
@@ -186,31 +224,26 @@ fn store_problem(error: &StoreError) -> Problem {
     failed(chain(error))
 }
 
-fn plan(
-    hands: &Hands,
-    id: WorkerId,
-    order: LaunchOrder,
-    tickets: &Tickets,
-    enclosure: Enclosure,
-) -> InstancePlan {
-    let settings = &hands.settings;
-    let limits = &order.spec.limits;
-    // A caller's own image without modules has no user of ours, and no home.
-    let bare = order.spec.base_image.is_some() && order.spec.modules.is_empty();
-    let home = (!bare).then(|| HOME.to_owned());
-    let known = Known {
+/// What its instance says of it.
+fn known(id: WorkerId, order: &LaunchOrder, open: &OpenWorker) -> Known {
+    Known {
         id,
-        request_id: order.request_id,
-        correlation_id: order.correlation_id,
+        request_id: order.request_id.clone(),
+        correlation_id: order.correlation_id.clone(),
         created_at: order.created_at,
         image: order.image.clone(),
-        admission: tickets.admission.clone(),
-        token: Some(tickets.token.clone()),
+        admission: open.admission.clone(),
+        token: Some(Admission::of(open.token.reveal())),
         spec: (*order.spec).clone(),
-    };
+    }
+}
+
+fn plan(hands: &Hands, known: &Known, enclosure: Enclosure) -> InstancePlan {
+    let settings = &hands.settings;
+    let limits = &known.spec.limits;
     InstancePlan {
-        name: hands.name(id),
-        image: order.image,
+        name: hands.name(known.id),
+        image: known.image.clone(),
         labels: known.write(hands.store.keys().namespace()),
         enclosure,
         quotas: Quotas {
@@ -220,6 +253,8 @@ fn plan(
         },
         stop_grace_seconds: i64::try_from(settings.instance_grace().as_secs()).unwrap_or(30),
         companion: None,
-        home,
+        writable: Vec::new(),
+        system_calls: settings.system_calls,
+        runtime: settings.runtime.clone(),
     }
 }

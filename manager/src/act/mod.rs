@@ -7,15 +7,17 @@ mod boot;
 mod build;
 mod clear;
 mod collect;
-mod enclosure;
 mod hurry;
 mod launch;
+mod passage;
 mod pause;
 mod remove;
 mod resolve;
+mod runtime;
 mod start;
 mod stop;
 mod survey;
+mod writable;
 
 pub use admit::admit;
 pub use build::build;
@@ -23,6 +25,8 @@ pub use clear::clear;
 pub use collect::{images, prune_cache, remove_image, take_inventory};
 pub use hurry::hurry;
 pub use resolve::{in_advance, render};
+pub use runtime::check_runtime;
+pub(crate) use runtime::judge_runtime;
 pub use survey::survey;
 
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use worker_protocol::command::Force;
 use worker_protocol::{Problem, WorkerId};
 
 use super::autopsy::evidence;
-use super::enclosure::close_passage;
+use super::passage::close_passage;
 use super::{Hands, store_problem};
 use crate::engine::{Found, InstanceState};
 use crate::failpoint::{Failpoint, pass};

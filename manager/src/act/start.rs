@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
-use worker_protocol::boot::Again;
 use worker_protocol::{Create, ErrorKind, Problem, WorkerId};
 
-use super::enclosure::{enclose, open_passage, redis_url, verify};
-use super::launch::{FIRST_PULSE, failed, first_pulse};
-use super::{Hands, boot, store_problem};
+use super::launch::{FIRST_PULSE, enclose, failed, first_pulse, redis_url, verify};
+use super::passage::{again, open_passage};
+use super::{Hands, store_problem};
 use crate::driver::Start;
 use crate::engine::{Found, InstanceName};
 use crate::failpoint::{Failpoint, pass};
 use crate::label;
-use crate::passage::Surroundings;
 
 /// How often an instance that may still come to life is looked at.
 const LOOK: Duration = Duration::from_millis(25);
@@ -21,19 +19,17 @@ const LOOK: Duration = Duration::from_millis(25);
 /// waited for.
 pub(super) async fn start(hands: &Hands, id: WorkerId, spec: &Create) -> Result<Start, Problem> {
     let name = hands.name(id);
-    let agent = hands.catalogue.agent(spec.agent_type)?;
     let found = find(hands, &name).await?;
     let known = label::read(&found.labels)
         .ok_or_else(|| failed("its instance does not carry this program's labels".to_owned()))?;
     let enclosure = enclose(hands, id).await?;
-    let Surroundings { env, tokens } = boot::surroundings(hands, spec, agent, &enclosure)?;
-    let input = serde_json::to_vec(&Again { env, tokens }).map_err(|error| {
+    let input = serde_json::to_vec(&again(hands, spec, &enclosure)?).map_err(|error| {
         Problem::new(ErrorKind::Internal, format!("failed to write the boot document: {error}"))
     })?;
     let url = redis_url(hands, &enclosure);
     let admitted = hands.store.admit_worker(id, &url, &known.admission).await;
     admitted.map_err(|error| store_problem(&error))?;
-    open_passage(hands, id, &known.spec, known.token.as_ref(), &enclosure).await?;
+    open_passage(hands, &known, &enclosure).await?;
     pass(Failpoint::WorkerAdmitted);
     if !lives(hands, id, &name).await? {
         hands.store.begin_run(id, found.started_at).await.map_err(|error| store_problem(&error))?;

@@ -3,7 +3,7 @@
 use worker_protocol::{Problem, WorkerId};
 
 use super::autopsy::look_back;
-use super::enclosure::close_passage;
+use super::passage::close_passage;
 use super::{Hands, store_problem};
 use crate::driver::Autopsy;
 use crate::failpoint::{Failpoint, pass};

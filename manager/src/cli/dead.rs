@@ -101,7 +101,7 @@ async fn retry(store: &Store, entries: &[DeadEntry]) -> Result<ExitCode, Error> 
             ),
             Retried::Blocked => format!(
                 "the key `{}` is not a hash: move it out of the way first",
-                store.keys().request(entry.text("request_id"))
+                store.keys().request(&entry.request())
             ),
         };
         eprintln!("worker-manager: {}: {why}", entry.id);

@@ -13,6 +13,7 @@ use worker_manager::client::Client;
 use worker_manager::image::collect::bytes;
 use worker_manager::image::layers::Shares;
 use worker_manager::image::{Catalogue, ImageWish};
+use worker_manager::sbom;
 use worker_protocol::{Problem, Reply};
 
 use super::Error;
@@ -32,6 +33,11 @@ pub(crate) enum ImagesVerb {
         /// CLAUDE, CLAUDE+GIT+CURL, … (all that are built, when none is named)
         images: Vec<ImageWish>,
     },
+    /// List what is in an image, as CycloneDX 1.6 in JSON: packages, licences, digests
+    Sbom {
+        /// CLAUDE, CLAUDE+GIT+CURL, …: one that is built
+        image: ImageWish,
+    },
     /// Write images and what is known about them to a file, for a machine without network
     Export {
         /// The file; `-` is stdout
@@ -50,6 +56,7 @@ pub(super) async fn images(hands: &Hands, verb: ImagesVerb) -> Result<ExitCode, 
     match verb {
         ImagesVerb::List => list(hands).await?,
         ImagesVerb::Layers { images } => return layers(hands, &images).await,
+        ImagesVerb::Sbom { image } => println!("{}", sbom::of_image(hands, &image).await?),
         ImagesVerb::Export { file, images } => export(hands, &file, &images).await?,
         ImagesVerb::Import { file } => import(hands, &file).await?,
     }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
-use worker_manager::act::Hands;
+use worker_manager::act::{Hands, check_runtime};
 use worker_manager::chain::chain;
 use worker_manager::client::Client;
 use worker_manager::config::{RawConfig, RedisSource, Settings};
@@ -21,6 +21,7 @@ use worker_manager::run::{Ending, Print, Task, run};
 use worker_manager::serve::serve;
 use worker_manager::store::{Retention, Store};
 use worker_manager::telemetry::{http, log};
+use worker_protocol::ErrorKind;
 
 use dead::DeadVerb;
 use doctor::Form;
@@ -39,6 +40,12 @@ pub(crate) struct Arguments {
     /// The word before all keys [environment: WORKER_NAMESPACE] [default: worker]
     #[arg(long, global = true)]
     namespace: Option<String>,
+    /// Sign commands as this caller [environment: WORKER_CALLER]
+    #[arg(long, global = true)]
+    caller: Option<String>,
+    /// With the key in this file [environment: WORKER_CALLER_KEY_FILE]
+    #[arg(long, global = true)]
+    caller_key_file: Option<PathBuf>,
     /// A step at which the manager is to die, such as `Written` or `Written:2` (of tests)
     #[cfg(feature = "failpoints")]
     #[arg(long, global = true)]
@@ -156,12 +163,20 @@ fn raw_config(arguments: &Arguments) -> Result<RawConfig, Error> {
     let mut raw = RawConfig::read(arguments.config.as_deref())?;
     raw.redis_url = arguments.redis_url.clone().or(raw.redis_url);
     raw.namespace = arguments.namespace.clone().or(raw.namespace);
+    raw.caller = arguments.caller.clone().or(raw.caller);
+    raw.caller_key_file = arguments.caller_key_file.clone().or(raw.caller_key_file);
     Ok(raw)
 }
 
 async fn serve_until_stopped(raw: RawConfig) -> Result<ExitCode, Error> {
     let export = log::open(&raw)?;
     let (hands, stop) = (hands(raw)?, stop_signal()?);
+    match check_runtime(&hands).await {
+        Err(problem) if problem.kind == ErrorKind::EngineUnavailable => {
+            tracing::warn!(%problem, "cannot see whether the engine has the runtime for workers");
+        }
+        checked => checked.map_err(|problem| problem.message)?,
+    }
     http::listen(&hands, &stop).await?;
     let served = serve(hands, stop).await;
     if let Some(export) = export {
@@ -208,7 +223,7 @@ fn stop_signal() -> std::io::Result<CancellationToken> {
 }
 
 fn client(raw: &RawConfig) -> Result<Client, Error> {
-    Ok(Client::open(raw)?)
+    Ok(Client::open(raw)?.signing(raw.signer()?))
 }
 
 fn store(raw: &RawConfig) -> Result<Store, Error> {

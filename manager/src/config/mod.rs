@@ -1,6 +1,7 @@
 //! What the operator configured. [`raw`] is what was written down; [`settings`] is what the
 //! program uses; [`mod@redis`] is how Redis is reached. Nothing else reads the environment.
 
+mod callers;
 mod capacity;
 mod credentials;
 mod egress;
@@ -9,6 +10,7 @@ mod raw;
 mod redis;
 mod settings;
 
+pub use callers::RawCaller;
 pub use capacity::RawCapacity;
 pub use credentials::RawCredential;
 pub use egress::RawEgress;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use worker_protocol::{AgentType, Secret};
 
-use super::{ConfigError, RawCapacity, RawCredential, RawEgress, RawGc};
+use super::{ConfigError, RawCaller, RawCapacity, RawCredential, RawEgress, RawGc};
 use crate::engine::Confinement;
 use crate::image::{AgentOverride, Companions, Offer};
 use crate::passage::Terms;
@@ -96,6 +96,11 @@ pub struct RawConfig {
     pub engine_patience: Option<String>,
     /// What becomes of a worker whose `idle_timeout` is over: `stop` or `pause`.
     pub when_idle: Option<String>,
+    /// What runs workers, by the engine's name for it: `runc`, `runsc`, `kata`, …; default: what the
+    /// engine takes by itself.
+    pub runtime: Option<String>,
+    /// Which system calls workers may make: `strict` or `engine`.
+    pub seccomp: Option<String>,
     /// What builds images: `auto`, `classic` or `buildkit`.
     pub builder: Option<String>,
     /// Whether workers may have an engine of their own, and what keeps that from the host: `off`,
@@ -117,6 +122,16 @@ pub struct RawConfig {
     /// Credentials for agents: by the name of the variable that a template lists under
     /// `credentials`, or by a name of the operator's.
     pub credentials: BTreeMap<String, RawCredential>,
+    /// Who may send commands, each with what its signatures are checked by.
+    pub callers: BTreeMap<String, RawCaller>,
+    /// Whether commands have to be signed; default: as soon as there are callers.
+    pub require_signatures: Option<bool>,
+    /// How far the time of a signature may be from the manager's: `60s`.
+    pub signature_window: Option<String>,
+    /// The caller whose name this program's own commands carry.
+    pub caller: Option<String>,
+    /// A file with that caller's key.
+    pub caller_key_file: Option<PathBuf>,
     /// The file that was read, if there was one.
     #[serde(skip)]
     pub file: Option<PathBuf>,
@@ -132,6 +147,8 @@ pub struct RawLimits {
     pub cpus: Option<f64>,
     /// Number.
     pub pids: Option<u64>,
+    /// Size.
+    pub disk: Option<String>,
     /// Duration.
     pub turn_timeout: Option<String>,
     /// Duration.
@@ -231,8 +248,19 @@ impl RawConfig {
         text(&mut self.build_silence, "WORKER_BUILD_SILENCE");
         text(&mut self.engine_patience, "WORKER_ENGINE_PATIENCE");
         text(&mut self.docker, "WORKER_DOCKER");
+        text(&mut self.signature_window, "WORKER_SIGNATURE_WINDOW");
+        text(&mut self.caller, "WORKER_CALLER");
+        if let Some(value) = env("WORKER_REQUIRE_SIGNATURES") {
+            let required = value.to_ascii_lowercase().parse();
+            self.require_signatures = Some(required.map_err(|_| ConfigError::Value {
+                name: "WORKER_REQUIRE_SIGNATURES",
+                problem: "must be true or false".to_owned(),
+            })?);
+        }
         text(&mut self.when_idle, "WORKER_WHEN_IDLE");
         text(&mut self.builder, "WORKER_BUILDER");
+        text(&mut self.runtime, "WORKER_RUNTIME");
+        text(&mut self.seccomp, "WORKER_SECCOMP");
         if let Some(images) = env("WORKER_PREBUILD") {
             self.prebuild = images.split_whitespace().map(str::to_owned).collect();
         }
@@ -256,6 +284,7 @@ impl RawConfig {
         path(&mut self.wrapper, "WORKER_WRAPPER");
         path(&mut self.gateway, "WORKER_GATEWAY");
         path(&mut self.templates, "WORKER_TEMPLATES");
+        path(&mut self.caller_key_file, "WORKER_CALLER_KEY_FILE");
         let number = |slot: &mut Option<usize>, name: &'static str| match env(name) {
             None => Ok(()),
             Some(value) => value.parse().map(|number| *slot = Some(number)).map_err(|_| {

@@ -10,8 +10,9 @@ use worker_protocol::boot::{Bounds, WhenIdle};
 use worker_protocol::limits::Limits;
 use worker_protocol::{Keys, Problem, value};
 
-use super::{ConfigError, Gc, RawConfig, RawLimits, RedisSource};
-use crate::engine::{Builder, ENCLOSURE_PREFIX};
+use super::{ConfigError, Gc, RawConfig, RawLimits, RedisSource, callers};
+use crate::caller::Callers;
+use crate::engine::{Builder, ENCLOSURE_PREFIX, SystemCalls};
 use crate::image::{ContextFile, ImageWish};
 use crate::passage::Terms;
 use crate::store::Retention;
@@ -93,6 +94,8 @@ pub struct Settings {
     pub gc: Gc,
     /// How many workers there may be at once.
     pub capacity: Rules,
+    /// Who may send commands.
+    pub callers: Callers,
     /// Entries of an output that are kept.
     pub output_entries: usize,
     /// Bytes of a worker's output that wait on disk while Redis is away; 0: none.
@@ -107,6 +110,10 @@ pub struct Settings {
     pub orphan_grace: Duration,
     /// Limits of workers that name none.
     pub limits: Limits,
+    /// Which system calls workers may make.
+    pub system_calls: SystemCalls,
+    /// What runs workers, by the engine's name for it.
+    pub runtime: Option<String>,
     /// What becomes of a worker that has had no work for as long as it may.
     pub when_idle: WhenIdle,
     /// Where health and metrics are served.
@@ -130,6 +137,7 @@ impl Settings {
     /// # Errors
     /// Names the key, and what would be right.
     pub fn check(raw: RawConfig, own_program: &Path) -> Result<Self, ConfigError> {
+        let callers = callers::check(&raw)?;
         let (redis, keys) = RedisSource::check(&raw)?;
         let terms = raw.terms()?;
         let beside = |name| own_program.with_file_name(name);
@@ -169,6 +177,7 @@ impl Settings {
             prebuild: prebuild(&raw.prebuild)?,
             gc: Gc::check(raw.gc)?,
             capacity: raw.capacity.check()?,
+            callers,
             output_entries: raw.output_entries.unwrap_or(Defaults::OUTPUT_ENTRIES).max(100),
             spool_bytes: spool(raw.spool.as_deref())?,
             retention,
@@ -178,6 +187,8 @@ impl Settings {
             orphan_grace: duration("orphan_grace (WORKER_ORPHAN_GRACE)", raw.orphan_grace)?
                 .unwrap_or(Defaults::ORPHAN_GRACE),
             limits: limits(&raw.limits)?,
+            system_calls: system_calls(raw.seccomp.as_deref())?,
+            runtime: raw.runtime,
             when_idle: when_idle(raw.when_idle.as_deref())?,
             listen: raw.listen.as_deref().map(listen).transpose()?,
             terms: Arc::new(terms),
@@ -236,6 +247,14 @@ fn spool(given: Option<&str>) -> Result<u64, ConfigError> {
     }
 }
 
+fn system_calls(given: Option<&str>) -> Result<SystemCalls, ConfigError> {
+    match given.unwrap_or("strict") {
+        "strict" => Ok(SystemCalls::Strict),
+        "engine" => Ok(SystemCalls::Engines),
+        _ => Err(wrong("seccomp (WORKER_SECCOMP)", "must be strict or engine")),
+    }
+}
+
 /// At least one network.
 fn worker_subnets(given: Option<&str>) -> Result<Ipv4Net, ConfigError> {
     let range = given.unwrap_or(Defaults::WORKER_SUBNETS).parse::<Ipv4Net>();
@@ -282,6 +301,7 @@ fn limits(raw: &RawLimits) -> Result<Limits, ConfigError> {
         ("memory", raw.memory.as_ref().map(|memory| json!(memory))),
         ("cpus", raw.cpus.map(|cpus| json!(cpus))),
         ("pids", Some(json!(raw.pids.unwrap_or(Defaults::PIDS)))),
+        ("disk", raw.disk.as_ref().map(|disk| json!(disk))),
         ("turn_timeout", raw.turn_timeout.as_ref().map(|limit| json!(limit))),
         ("idle_timeout", raw.idle_timeout.as_ref().map(|limit| json!(limit))),
         ("max_lifetime", raw.max_lifetime.as_ref().map(|limit| json!(limit))),
@@ -371,6 +391,19 @@ mod tests {
         raw.when_idle = Some("sleep".to_owned());
         let error = Settings::check(raw, Path::new("/none")).unwrap_err().to_string();
         assert!(error.contains("WORKER_WHEN_IDLE") && error.contains("stop or pause"), "{error}");
+    }
+
+    #[test]
+    fn the_filter_of_system_calls_is_ours_or_the_engines() {
+        let (_folder, raw) = raw();
+        let of = |given: Option<&str>| {
+            let raw = RawConfig { seccomp: given.map(str::to_owned), ..raw.clone() };
+            Settings::check(raw, Path::new("/none")).map(|settings| settings.system_calls)
+        };
+        assert_eq!(of(None).unwrap(), SystemCalls::Strict);
+        assert_eq!(of(Some("engine")).unwrap(), SystemCalls::Engines);
+        let error = of(Some("off")).unwrap_err().to_string();
+        assert!(error.contains("WORKER_SECCOMP") && error.contains("strict or engine"), "{error}");
     }
 
     #[test]

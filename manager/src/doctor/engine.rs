@@ -1,6 +1,7 @@
 //! Whether the engine is one that workers are safe on.
 
 use super::Finding;
+use crate::act::judge_runtime;
 use crate::config::RawConfig;
 use crate::engine::{CacheMounts, Confinement, Disk, HostFacts};
 use crate::image::Companions;
@@ -16,6 +17,7 @@ const NEARLY_NONE: u64 = 2;
 pub(super) fn judge(facts: &HostFacts, disk: Option<Disk>, raw: &RawConfig) -> Vec<Finding> {
     let mut findings = vec![version(facts), restart(facts), limits(facts), space(disk)];
     findings.extend(runtime(facts, raw));
+    findings.extend(workers_runtime(facts, raw));
     findings.push(builder(facts));
     let details = &facts.details;
     if details.storage == "vfs" {
@@ -97,6 +99,14 @@ fn runtime(facts: &HostFacts, raw: &RawConfig) -> Option<Finding> {
     }
 }
 
+fn workers_runtime(facts: &HostFacts, raw: &RawConfig) -> Option<Finding> {
+    let wanted = raw.runtime.as_deref()?;
+    Some(match judge_runtime(Some(wanted), facts) {
+        Ok(()) => Finding::ok(CHECK, format!("workers are run by {wanted}")),
+        Err(text) => Finding::problem(CHECK, text, format!("install {wanted} on its machine")),
+    })
+}
+
 fn builder(facts: &HostFacts) -> Finding {
     match facts.cache_mounts {
         CacheMounts::Yes => Finding::ok(CHECK, "images are built by BuildKit"),
@@ -162,5 +172,8 @@ mod tests {
         let sysbox = RawConfig { docker: Some("sysbox".to_owned()), ..RawConfig::default() };
         let (level, text) = worst(&good(), 50, &sysbox);
         assert!(level == Level::Problem && text.contains("sysbox-runc"), "{text}");
+        let runsc = RawConfig { runtime: Some("runsc".to_owned()), ..RawConfig::default() };
+        let (level, text) = worst(&good(), 50, &runsc);
+        assert!(level == Level::Problem && text.contains("has only runc"), "{text}");
     }
 }

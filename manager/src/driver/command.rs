@@ -18,7 +18,10 @@ pub(super) fn arrived(
     arrival: Arrival,
     effects: &mut Effects,
 ) {
-    let Arrival { header, command, worker_id, prior } = arrival;
+    let Arrival { header, command, worker_id, prior, unproven } = arrival;
+    if let Some(refusal) = unproven {
+        return effects.turn_away(header, &refusal);
+    }
     if is_known(world, &header, &command, &prior, effects) {
         return;
     }
@@ -33,6 +36,7 @@ pub(super) fn arrived(
     let question = Question {
         command: &command,
         request_id: &header.request_id,
+        caller: header.caller.as_ref(),
         worker_id,
         record: prior.record.as_ref(),
     };
@@ -81,7 +85,7 @@ fn enact(
 ) {
     match (enactment, command) {
         (Enactment::Tell(id), _) => {
-            world.requests.let_go(&header.request_id); // The outbox makes this reply.
+            world.requests.let_go(&header.request()); // The outbox makes this reply.
             effects.write(Write::Tell(header, id, told_of_wait(world, id)));
         }
         (Enactment::Collect(dry_run), _) => {
@@ -91,7 +95,7 @@ fn enact(
         (Enactment::Stop(id), _) => stop(world, header, id, effects),
         (Enactment::Start(id), _) => start(world, header, id, effects),
         (Enactment::Interrupt(id), _) => {
-            effects.write(Write::Interrupt(header.request_id.clone(), id));
+            effects.write(Write::Interrupt(header.request(), id));
             effects.succeed(&mut world.requests, header, told(id, Status::Running));
         }
         (Enactment::Create(id), Command::Create(create)) => {
@@ -114,7 +118,7 @@ fn take_up(world: &mut World, header: Header, id: WorkerId, create: Create, effe
     effects.announce(&worker);
     if let Some(prompt) = &worker.spec.prompt {
         // Before the reply: whoever has the reply may write the second prompt.
-        effects.write(Write::FirstPrompt(header.request_id.clone(), id, prompt.clone()));
+        effects.write(Write::FirstPrompt(header.request(), id, prompt.clone()));
     }
     world.workers.insert(id, worker);
     attend(world, header, id, effects);

@@ -4,9 +4,10 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use worker_protocol::command::Force;
-use worker_protocol::{Create, Header, Problem, Reply, Secret, WorkerId, rfc3339};
+use worker_protocol::{Create, Header, Problem, Reply, RequestName, Secret, WorkerId, rfc3339};
 
 use super::{LaunchError, Outcome};
+use crate::caller::Refusal;
 use crate::image::{ImageHash, ImageWish, Rendered};
 use crate::world::{BuildId, Cause, Course, Origin, Requests, Room, Stage, StepKind, Worker};
 
@@ -124,9 +125,9 @@ pub enum Write {
     /// A command is done with.
     Acknowledge(String),
     /// The first prompt of a worker, once for the request.
-    FirstPrompt(String, WorkerId, Secret),
+    FirstPrompt(RequestName, WorkerId, Secret),
     /// The end of a worker's turn, once for the request.
-    Interrupt(String, WorkerId),
+    Interrupt(RequestName, WorkerId),
     /// An image is used.
     Touch(ImageHash),
     /// What is known about an image that was built.
@@ -142,6 +143,8 @@ pub enum Settled {
     Yes,
     /// It is acknowledged later: until then, its entry is what a new manager goes on from.
     Later,
+    /// As `Yes`, and no request is remembered: nobody knows whose it would be.
+    Forgotten,
 }
 
 /// Collects effects.
@@ -247,6 +250,7 @@ impl Effects {
         }
         event.insert("request_id".to_owned(), json!(worker.request_id));
         event.insert("correlation_id".to_owned(), json!(worker.correlation_id));
+        event.insert("caller".to_owned(), json!(worker.spec.caller));
         self.write(Write::Event(event));
     }
 
@@ -291,6 +295,17 @@ impl Effects {
         self.reply(requests, header, reply, Settled::Yes);
     }
 
+    /// Replies that it is not carried out, and by which rule.
+    pub fn refuse(&mut self, requests: &mut Requests, header: Header, refusal: &Refusal) {
+        self.fail(requests, header, &refusal.problem, named(refusal));
+    }
+
+    /// The same, where nobody knows who asks: it is no request of anybody's.
+    pub fn turn_away(&mut self, header: Header, refusal: &Refusal) {
+        let reply = Reply::failed(&header, self.now, &refusal.problem, named(refusal));
+        self.write(Write::Reply(header, reply, Settled::Forgotten));
+    }
+
     /// Replies, to everybody who asked the same.
     pub fn reply(
         &mut self,
@@ -299,10 +314,14 @@ impl Effects {
         reply: Reply,
         settled: Settled,
     ) {
-        let others = requests.answered(&header.request_id, &reply, self.now);
+        let others = requests.answered(&header.request(), &reply, self.now);
         self.write(Write::Reply(header, reply.clone(), settled));
         for other in others {
             self.write(Write::Reply(other, reply.clone(), Settled::Yes));
         }
     }
+}
+
+fn named(refusal: &Refusal) -> Map<String, Value> {
+    Map::from_iter([("rule".to_owned(), json!(refusal.rule))])
 }

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use worker_protocol::command::DryRun;
 use worker_protocol::{Command, Header, Problem, Reply, WorkerId};
 
+use crate::caller::Refusal;
 use crate::decide::PriorRecord;
 use crate::engine::{BuildError, BuildStep, Found, ImageFacts};
 use crate::image::collect::Inventory;
@@ -98,6 +99,8 @@ pub struct Arrival {
     pub worker_id: Option<WorkerId>,
     /// What was found in Redis.
     pub prior: Prior,
+    /// Why nobody knows who asks, so that nothing is looked at but this.
+    pub unproven: Option<Refusal>,
 }
 
 /// What Redis remembers of a request and its worker.

@@ -16,9 +16,10 @@ pub use docker::{Builder, DockerEngine};
 pub use enclosure::{ENCLOSURE_PREFIX, Enclosure, EnclosurePlan, GatewayPlan};
 pub use scripted::{ScriptedEngine, Verb};
 pub use types::{
-    BuildError, BuildOrder, BuildStep, CacheMounts, CompanionPlan, Confinement, Disk, End,
+    Begins, BuildError, BuildOrder, BuildStep, CacheMounts, CompanionPlan, Confinement, Disk, End,
     EngineError, EngineEvent, Found, HeldImage, HostDetails, HostFacts, ImageFacts, InstanceName,
-    InstancePlan, InstanceState, Layer, Leftover, Memory, Names, Pruning, Quotas, Trial,
+    InstancePlan, InstanceState, Layer, Leftover, Memory, Names, Pruning, Quotas, SystemCalls,
+    Trial, Writable,
 };
 
 use async_trait::async_trait;

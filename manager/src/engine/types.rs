@@ -236,9 +236,50 @@ pub struct InstancePlan {
     pub stop_grace_seconds: i64,
     /// What runs beside it, if anything does.
     pub companion: Option<CompanionPlan>,
-    /// A folder that is kept apart from the rest of its files, and goes with it. What the image has
-    /// there is in it at first.
-    pub home: Option<String>,
+    /// Where it may write. All else of its files is as in the image, and stays so.
+    pub writable: Vec<Writable>,
+    /// Which system calls it may make.
+    pub system_calls: SystemCalls,
+    /// What runs it, by the engine's name for it; none: what the engine takes by itself.
+    pub runtime: Option<String>,
+}
+
+/// A place where an instance may write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Writable {
+    /// On the host's disk. It outlives a stop, and goes with the instance.
+    Kept {
+        /// Tells it from the others of the instance: lower-case letters and digits.
+        word: String,
+        /// Where it is seen; in all of these places it is the same.
+        folders: Vec<String>,
+        /// What is in it at first.
+        begins: Begins,
+    },
+    /// In memory, root's, and empty at each start.
+    Fleeting {
+        /// Where it is seen.
+        folder: String,
+    },
+}
+
+/// What is in a place that is kept, at first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begins {
+    /// What the image has there, with its owners.
+    AsInImage,
+    /// Nothing, whatever the image has there; it is root's.
+    Empty,
+}
+
+/// Which system calls an instance may make.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SystemCalls {
+    /// Those that programs, builds and debuggers need.
+    #[default]
+    Strict,
+    /// What the engine allows by itself.
+    Engines,
 }
 
 /// An instance beside an instance: of the same image and on the same network address, with rights

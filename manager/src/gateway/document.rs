@@ -8,23 +8,21 @@ use worker_protocol::{ErrorKind, Problem, Secret};
 use super::host;
 use crate::act::Hands;
 use crate::chain::chain;
-use crate::config::RedisSource;
+use crate::config::ConfigError;
 use crate::engine::ENCLOSURE_PREFIX;
 
 /// What it is told, but for its password, which is new each time.
 pub(super) fn compose(hands: &Hands) -> Result<GatewayBoot, Problem> {
     let settings = &hands.settings;
     let bundle = settings.ca_bundle.as_ref();
-    let redis = settings.redis.for_gateway();
-    let redis = redis.map_err(|error| Problem::new(ErrorKind::StartFailed, chain(&error)))?;
-    let private = settings.terms.egress.private.iter().map(ToString::to_string);
+    let redis = settings.redis.for_gateway().map_err(unreadable)?;
     Ok(GatewayBoot {
         redis: RedisTarget { username: Some(settings.keys.gateway_name()), ..redis },
         keys: hands.store.gateways_keys(),
         events_entries: settings.retention.events,
         prefix: ENCLOSURE_PREFIX,
         refused: host::addresses(),
-        private: private.collect(),
+        private: settings.terms.egress.private.iter().map(ToString::to_string).collect(),
         upstreams: settings.terms.upstreams(&hands.catalogue),
         ca_bundle: bundle.map(|file| String::from_utf8_lossy(file.bytes()).into_owned()),
     })
@@ -36,17 +34,21 @@ pub(super) fn write(boot: GatewayBoot, password: Secret) -> Result<Vec<u8>, Prob
     serde_json::to_vec(&GatewayBoot { redis, ..boot }).map_err(unwritable)
 }
 
-/// Tells two documents apart without their passwords. It stands in a label, so its key is the
-/// password of the manager's own user: nobody else can try what the document may hold.
-pub(super) fn seal(boot: &GatewayBoot, redis: &RedisSource) -> Result<String, Problem> {
+/// Tells two documents apart without their passwords. It stands in a label: the key is what opens
+/// Redis, which all managers of the installation have, so that nobody else can try what the document
+/// may hold.
+pub(super) fn seal(hands: &Hands, boot: &GatewayBoot) -> Result<String, Problem> {
     let text = serde_json::to_vec(boot).map_err(unwritable)?;
-    let own = redis.target();
-    let own = own.map_err(|error| Problem::new(ErrorKind::StartFailed, chain(&error)))?;
-    let key = own.password.unwrap_or_default();
-    let mac = Hmac::<Sha256>::new_from_slice(key.reveal().as_bytes());
+    let key = hands.settings.redis.target().map_err(unreadable)?;
+    let key = serde_json::to_vec(&key).map_err(unwritable)?;
+    let mac = Hmac::<Sha256>::new_from_slice(&key);
     let mut mac = mac.map_err(|error| Problem::new(ErrorKind::Internal, error.to_string()))?;
     mac.update(&text);
     Ok(mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn unreadable(error: ConfigError) -> Problem {
+    Problem::new(ErrorKind::Internal, chain(&error))
 }
 
 fn unwritable(error: serde_json::Error) -> Problem {

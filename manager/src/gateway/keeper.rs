@@ -78,7 +78,7 @@ impl Keeper {
     /// Makes it what it is to be.
     async fn look(&mut self) -> Result<Verdict, Problem> {
         let boot = document::compose(&self.hands)?;
-        let seal = document::seal(&boot, &self.hands.settings.redis)?;
+        let seal = document::seal(&self.hands, &boot)?;
         let (password, admission) = Store::new_gateway_password();
         let plan = plan(&self.hands, seal, &admission);
         let engine = &self.hands.engine;

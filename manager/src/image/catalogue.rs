@@ -157,6 +157,28 @@ impl Catalogue {
         self.layers(agent, wanted).all().find_map(|module| module.head.companion.as_ref())
     }
 
+    /// Every module that comes with these and the agent.
+    pub(crate) fn modules_of<'a>(
+        &'a self,
+        agent: &AgentTemplate,
+        wanted: &BTreeSet<ModuleName>,
+    ) -> Vec<&'a Module> {
+        self.layers(agent, wanted).all().collect()
+    }
+
+    /// Stages that their texts copy from, and what each brings: names and versions.
+    pub(crate) fn copied_stages<'a>(
+        &'a self,
+        agent: &AgentTemplate,
+        wanted: &BTreeSet<ModuleName>,
+    ) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let layers = self.layers(agent, wanted);
+        let names = layers.all().flat_map(|module| &module.head.stages).chain(&agent.head.stages);
+        let names: BTreeSet<&String> = names.collect();
+        let stages: Vec<_> = names.into_iter().filter_map(|name| self.stages.get(name)).collect();
+        stages.into_iter().map(|stage| (stage.name.as_str(), stage.head.version.as_str()))
+    }
+
     /// These modules and all that they and the agent need.
     pub(super) fn layers<'a>(
         &'a self,

@@ -27,6 +27,7 @@ mod wish;
 pub use catalogue::{AgentTemplate, Catalogue, Module};
 pub(crate) use context::Archive;
 pub use context::ContextFile;
+pub(crate) use context::{hex, sha256};
 pub use load::{AgentOverride, CatalogueError, Companions, Offer};
 pub use spec::{BaseOwner, ImageHash, ImageSpec, Rendered};
 pub use template::{AgentHead, Companion, ModelHead, SizeClass};

@@ -163,6 +163,11 @@ impl Rendered {
         self.text.with(mounts)
     }
 
+    /// The files that its steps copy, and the digest of each.
+    pub(crate) fn copied_files(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.iter().map(|(name, file)| (name.as_str(), file.sha256()))
+    }
+
     /// The build context for such a builder as a tar archive: the same bytes each time.
     #[must_use]
     pub fn context(&self, mounts: CacheMounts) -> Vec<u8> {

@@ -24,11 +24,9 @@ impl Grant {
     /// The agent's environment, with its gateway at this address.
     #[must_use]
     pub fn surroundings(&self, gateway: IpAddr) -> Surroundings {
-        let origin = format!("http://{}", SocketAddr::new(gateway, HTTP_PORT));
+        let origin = origin(gateway);
         let mut env = self.handed.clone();
-        for (name, value) in proxies(gateway, &origin) {
-            env.insert(name.to_owned(), Secret::new(value));
-        }
+        env.extend(proxy_environment(gateway).map(|(name, value)| (name, Secret::new(value))));
         for model in &self.models {
             let url = format!("{origin}{MODEL_PATH}{}", model.name);
             for (name, value) in &model.env {
@@ -42,21 +40,20 @@ impl Grant {
     }
 }
 
-/// What has programs go by way of the gateway at this address.
-#[must_use]
-pub fn proxy_environment(gateway: IpAddr) -> BTreeMap<String, String> {
-    let origin = format!("http://{}", SocketAddr::new(gateway, HTTP_PORT));
-    proxies(gateway, &origin).map(|(name, value)| (name.to_owned(), value)).collect()
+fn origin(gateway: IpAddr) -> String {
+    format!("http://{}", SocketAddr::new(gateway, HTTP_PORT))
 }
 
-/// Some programs look for a proxy in lower case (curl), some in upper case, and Node.js only where
-/// it is told to. Requests to the gateway itself need none.
-fn proxies(gateway: IpAddr, origin: &str) -> impl Iterator<Item = (&'static str, String)> {
-    let to = ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"];
-    let past = format!("{gateway},localhost,127.0.0.1,::1");
-    let to = to.map(|name| (name, origin.to_owned()));
+/// What has programs go by way of the gateway; they need not heed it, since there is no other way.
+/// Some look for it in lower case (curl), some in upper case, and Node.js only where it is told to.
+/// Requests to the gateway itself need no proxy.
+pub fn proxy_environment(gateway: IpAddr) -> impl Iterator<Item = (String, String)> {
+    let (origin, past) = (origin(gateway), format!("{gateway},localhost,127.0.0.1,::1"));
+    let proxies = ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"];
+    let proxies = proxies.map(|name| (name, origin.clone()));
     let past = ["no_proxy", "NO_PROXY"].map(|name| (name, past.clone()));
-    to.into_iter().chain(past).chain([("NODE_USE_ENV_PROXY", "1".to_owned())])
+    let all = proxies.into_iter().chain(past).chain([("NODE_USE_ENV_PROXY", "1".to_owned())]);
+    all.map(|(name, value)| (name.to_owned(), value))
 }
 
 /// Where two have to say something in the same JSON object, both do; `over` has the last word.

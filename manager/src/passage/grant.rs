@@ -9,7 +9,7 @@ use worker_protocol::{
 use super::terms::{Allowed, Credential, Terms};
 use crate::image::AgentTemplate;
 
-/// What one worker gets. `Debug` shows no value.
+/// What one worker gets; by default nothing. `Debug` shows no value.
 #[derive(Debug, PartialEq)]
 pub struct Grant {
     /// Hosts.
@@ -18,6 +18,13 @@ pub struct Grant {
     pub models: Vec<Model>,
     /// Credentials that the agent's process is given, by variable.
     pub handed: BTreeMap<String, Secret>,
+}
+
+impl Default for Grant {
+    fn default() -> Self {
+        let reach = Reach::Hosts(BTreeSet::new());
+        Self { reach, models: Vec::new(), handed: BTreeMap::new() }
+    }
 }
 
 /// A service that a worker reaches by the gateway, with a token of its own in place of the key.
@@ -39,7 +46,7 @@ impl Terms {
     /// # Errors
     /// When it wants more than it may have: names it, and the key that would allow it.
     pub fn grant(&self, spec: &Create, agent: &AgentTemplate) -> Result<Grant, Problem> {
-        let mut grant = Grant { reach: Reach::Open, models: Vec::new(), handed: BTreeMap::new() };
+        let mut grant = Grant { reach: self.reach(spec, agent)?, ..Grant::default() };
         let mut stood_before = BTreeSet::new();
         for (name, credential) in self.chosen(spec, agent)? {
             // What the caller brings is the caller's own affair.
@@ -60,7 +67,6 @@ impl Terms {
             });
         }
         grant.handed.retain(|variable, _| !stood_before.contains(variable));
-        grant.reach = self.reach(spec, agent)?;
         Ok(grant)
     }
 

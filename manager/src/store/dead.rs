@@ -4,6 +4,7 @@ use redis::streams::{StreamId, StreamRangeReply};
 use std::collections::BTreeMap;
 
 use super::connect::{Store, StoreError, texts};
+use worker_protocol::{CallerName, RequestName};
 
 /// Entries of one read.
 const PAGE: usize = 1000;
@@ -36,6 +37,13 @@ impl DeadEntry {
     #[must_use]
     pub fn text(&self, name: &str) -> &str {
         self.fields.get(name).map_or("", String::as_str)
+    }
+
+    /// The request that it was.
+    #[must_use]
+    pub fn request(&self) -> RequestName {
+        let caller = CallerName::parse(self.text("caller")).ok();
+        RequestName { caller, id: self.text("request_id").to_owned() }
     }
 }
 
@@ -87,7 +95,7 @@ impl Store {
             .arg(RETRY)
             .arg(3)
             .arg(&[self.keys.dead(), self.keys.commands()])
-            .arg(self.keys.request(entry.text("request_id")))
+            .arg(self.keys.request(&entry.request()))
             .arg(&[&entry.id, entry.text("entry_id")])
             .arg(self.retention.requests.as_secs())
             .query_async(&mut self.short().await?)

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::connect::{Store, StoreError};
 use super::counted::Counted;
+use worker_protocol::RequestName;
 use worker_protocol::key::COMMAND_GROUP;
 
 /// What Redis says of itself.
@@ -96,7 +97,7 @@ impl Store {
     fn needed(&self) -> Vec<Vec<String>> {
         let keys = &self.keys;
         let (commands, events, index) = (keys.commands(), keys.events(), keys.index());
-        let request = keys.request("doctor");
+        let request = keys.request(&RequestName { caller: None, id: "doctor".to_owned() });
         let lines = [
             format!("XREADGROUP GROUP {COMMAND_GROUP} doctor COUNT 1 STREAMS {commands} >"),
             format!("XAUTOCLAIM {commands} {COMMAND_GROUP} doctor 1 0-0"),
@@ -114,6 +115,7 @@ impl Store {
             format!("HMGET {request} field"),
             format!("HGETALL {request}"),
             format!("GET {request}"),
+            format!("SET {request} value NX EX 1"),
             format!("DEL {request}"),
             format!("EXPIRE {request} 1"),
             format!("RPUSH {request} value"),

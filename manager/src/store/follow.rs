@@ -4,6 +4,7 @@ use redis::streams::StreamReadReply;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use worker_link::Connection;
+use worker_protocol::signature::Pair;
 use worker_protocol::{Reply, WorkerId};
 
 use super::connect::{Store, StoreError, texts};
@@ -25,11 +26,11 @@ pub struct Follower {
 }
 
 impl Store {
-    /// Sends a command as a flat entry, and gives the entry's id.
+    /// Sends a command, with the fields that an entry is to have, and gives the entry's id.
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn send(&self, fields: &[(&str, String)]) -> Result<String, StoreError> {
+    pub async fn send(&self, fields: &[Pair]) -> Result<String, StoreError> {
         self.append(&self.keys.commands(), fields).await
     }
 
@@ -45,12 +46,16 @@ impl Store {
         self.append(&self.keys.input(id), fields).await
     }
 
-    async fn append(&self, stream: &str, fields: &[(&str, String)]) -> Result<String, StoreError> {
+    async fn append(
+        &self,
+        stream: &str,
+        fields: &[(impl AsRef<str>, impl AsRef<[u8]>)],
+    ) -> Result<String, StoreError> {
         let mut connection = self.short().await?;
         let mut command = redis::cmd("XADD");
         command.arg(stream).arg("*");
         for (name, value) in fields {
-            command.arg(name).arg(value);
+            command.arg(name.as_ref()).arg(value.as_ref());
         }
         command.query_async(&mut connection).await.map_err(StoreError::during("send an entry"))
     }

@@ -3,7 +3,7 @@
 //! [`connect`] gives connections, which `dial` makes; [`lease`] says which manager leads, and [`fence`] keeps others from
 //! writing; [`read`] takes commands, and [`tries`] counts how often; [`mod@write`] gives replies,
 //! records and events; [`worker`] opens and closes a worker's own keys, and [`intake`] sees how far
-//! it is with its input; `passage` is what the gateway reads; `belongings` finds what nobody may know; `image` remembers images;
+//! it is with its input; `signed` remembers signatures; `passage` is what the gateway reads; `belongings` finds what nobody may know; `image` remembers images;
 //! [`follow`] is for clients, [`dead`], `sight` and `examine` for operators; `counted` times what is
 //! asked.
 
@@ -21,6 +21,7 @@ mod lease;
 mod passage;
 mod read;
 mod sight;
+mod signed;
 mod tries;
 mod worker;
 mod write;
@@ -33,6 +34,7 @@ pub use intake::{Intake, Listener};
 pub use lease::{Holder, LeaseHolder};
 pub use read::{Asked, CommandReader, Delivered};
 pub use sight::Backlog;
+pub use signed::Acceptance;
 pub use worker::{Admission, OpenWorker, Tail};
 pub(crate) use write::Batch;
 pub use write::Retention;

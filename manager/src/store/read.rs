@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use worker_link::Connection;
 use worker_protocol::key::COMMAND_GROUP;
-use worker_protocol::{Reply, Status, WorkerId};
+use worker_protocol::{CallerName, Reply, RequestName, Status, WorkerId};
 
 use super::connect::{Store, StoreError};
 use super::lease::HOST;
@@ -51,7 +51,7 @@ pub struct Delivered {
 /// What is looked up of an entry.
 pub struct Asked<'a> {
     /// The request that it names.
-    pub request_id: &'a str,
+    pub request: &'a RequestName,
     /// Its own id.
     pub entry_id: &'a str,
     /// The worker in question.
@@ -108,10 +108,14 @@ impl Store {
     ) -> Result<Vec<Result<Prior, StoreError>>, StoreError> {
         let mut pipe = redis::pipe();
         for asked in requests {
-            pipe.cmd("HMGET").arg(self.keys.request(asked.request_id));
+            pipe.cmd("HMGET").arg(self.keys.request(asked.request));
             pipe.arg("reply").arg(format!("entry:{}", asked.entry_id)).arg("retried");
             if let Some(id) = asked.worker {
-                pipe.cmd("HMGET").arg(self.keys.worker(id)).arg("status").arg("request_id");
+                pipe.cmd("HMGET").arg(self.keys.worker(id)).arg(&[
+                    "status",
+                    "request_id",
+                    "caller",
+                ]);
             }
         }
         if requests.is_empty() {
@@ -168,7 +172,8 @@ fn prior(entry_id: &str, request: &Row, worker: Option<Row>) -> Prior {
         record: worker.and_then(|worker| {
             let cell = |column: usize| worker.get(column).cloned().flatten();
             let request_id = cell(1).unwrap_or_default();
-            Some(PriorRecord { status: Status::from_wire(&cell(0)?)?, request_id })
+            let caller = cell(2).and_then(|name| CallerName::parse(&name).ok());
+            Some(PriorRecord { status: Status::from_wire(&cell(0)?)?, request_id, caller })
         }),
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use worker_protocol::key::{COMMAND_GROUP, INPUT_GROUP};
 use worker_protocol::reply::plain;
-use worker_protocol::{ErrorKind, Header, Problem, Pulse, Reply, WorkerId};
+use worker_protocol::{ErrorKind, Header, Problem, Pulse, Reply, RequestName, WorkerId};
 
 use super::connect::{Store, StoreError, is_final};
 use crate::driver::Settled;
@@ -43,10 +43,11 @@ impl Default for Retention {
 }
 
 /// Writes a reply once for each entry, however often it is tried: the field `entry:<id>` of the
-/// request's hash says that this entry was answered. Where something else has that hash's name, the
-/// acknowledgement does.
+/// request's hash says that this entry was answered. Where something else has that hash's name, or
+/// the request is not to be remembered, the acknowledgement does.
 const REPLY: &str = r"
-local fresh = redis.pcall('HSETNX', KEYS[1], 'entry:' .. ARGV[1], '1')
+local forgotten = KEYS[1] == KEYS[3] and { err = 'WRONGTYPE' }
+local fresh = forgotten or redis.pcall('HSETNX', KEYS[1], 'entry:' .. ARGV[1], '1')
 if fresh == 1 then
   redis.call('HSETNX', KEYS[1], 'reply', ARGV[2])
   redis.call('EXPIRE', KEYS[1], ARGV[3])
@@ -124,9 +125,8 @@ impl Store {
 /// The record as the content of a reply: numbers as numbers, without what is the manager's own.
 fn record_content(record: BTreeMap<String, String>, pulse: Option<Pulse>) -> Map<String, Value> {
     let typed = |name: &str, text: String| match name {
-        "exit_code" | "restarts" | "turns" | "cost_usd" | "oom_killed" | "labels" => {
-            serde_json::from_str(&text).unwrap_or(Value::String(text))
-        }
+        "exit_code" | "restarts" | "turns" | "cost_usd" | "oom_killed" | "labels" | "egress"
+        | "credentials" => serde_json::from_str(&text).unwrap_or(Value::String(text)),
         _ => Value::String(text),
     };
     let own = ["spec", "intent", "said_before", "request_id", "correlation_id"];
@@ -159,7 +159,10 @@ impl Batch<'_> {
             .cmd("EVAL")
             .arg(REPLY)
             .arg(3)
-            .arg(keys.request(&header.request_id))
+            .arg(match settled {
+                Settled::Forgotten => keys.commands(),
+                Settled::Yes | Settled::Later => keys.request(&header.request()),
+            })
             .arg(keys.responses())
             .arg(keys.commands())
             .arg(&header.entry_id)
@@ -169,7 +172,7 @@ impl Batch<'_> {
             .arg(keep.responses)
             .arg(header.reply_to.as_deref().unwrap_or_default())
             .arg(keep.reply_list.as_secs())
-            .arg(if settled == Settled::Yes { COMMAND_GROUP } else { "" });
+            .arg(if settled == Settled::Later { "" } else { COMMAND_GROUP });
     }
 
     /// Sets fields of a record; null takes one away. A record that is new stands in the index.
@@ -219,6 +222,9 @@ impl Batch<'_> {
             .arg(&["entry_id", &header.entry_id])
             .arg(&["request_id", &header.request_id])
             .arg(&["command", &header.command]);
+        if let Some(caller) = &header.caller {
+            self.pipe.arg(&["caller", caller.as_str()]);
+        }
     }
 
     /// Adds an entry about something that could not be written.
@@ -245,12 +251,12 @@ impl Batch<'_> {
     }
 
     /// Puts something into a worker's input: once for the request, however often tried.
-    pub(crate) fn put_in(&mut self, request_id: &str, id: WorkerId, field: [&str; 2]) {
+    pub(crate) fn put_in(&mut self, request: &RequestName, id: WorkerId, field: [&str; 2]) {
         self.pipe
             .cmd("EVAL")
             .arg(PUT_IN)
             .arg(2)
-            .arg(self.store.keys.request(request_id))
+            .arg(self.store.keys.request(request))
             .arg(self.store.keys.input(id))
             .arg(self.store.retention.requests.as_secs())
             .arg(&field);

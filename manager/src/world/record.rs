@@ -1,7 +1,7 @@
 //! What is written down about a worker: the record, which `status` tells.
 
 use serde_json::{Map, Value, json};
-use worker_protocol::rfc3339;
+use worker_protocol::{Credentials, Egress, rfc3339};
 
 use super::{Ended, Restarts, Stage, Worker};
 
@@ -25,10 +25,17 @@ impl Worker {
         set("created_at", json!(rfc3339(self.created_at)));
         set("request_id", json!(self.request_id));
         set("correlation_id", json!(self.correlation_id));
+        set("caller", json!(self.spec.caller));
         set("spec", json!(crate::label::spec_text(&self.spec)));
         set("intent", json!(self.intent().as_str()));
         if !self.spec.labels.is_empty() {
             set("labels", json!(self.spec.labels));
+        }
+        if self.spec.egress != Egress::Usual {
+            set("egress", json!(self.spec.egress));
+        }
+        if self.spec.credentials != Credentials::Usual {
+            set("credentials", json!(self.spec.credentials));
         }
         if self.end().is_none() && !self.is_being_made() {
             // It may have ended before, and been started again.

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
-use worker_protocol::{Header, Reply};
+use worker_protocol::{Header, Reply, RequestName};
 
 /// How long an answer is remembered here. It lies in Redis for much longer; this only bridges the
 /// time between deciding on a reply and its being written.
@@ -24,7 +24,7 @@ pub enum Known {
 /// Requests in flight, and the latest answers.
 #[derive(Default)]
 pub struct Requests {
-    by_id: BTreeMap<String, Request>,
+    by_id: BTreeMap<RequestName, Request>,
 }
 
 struct Request {
@@ -36,13 +36,13 @@ struct Request {
 impl Requests {
     /// Notes that a command arrived, and tells what is known of its request.
     pub fn arrived(&mut self, header: &Header) -> Known {
-        let Some(request) = self.by_id.get_mut(&header.request_id) else {
+        let Some(request) = self.by_id.get_mut(&header.request()) else {
             let request = Request {
                 entries: vec![header.entry_id.clone()],
                 waiting: Vec::new(),
                 answer: None,
             };
-            self.by_id.insert(header.request_id.clone(), request);
+            self.by_id.insert(header.request(), request);
             return Known::No;
         };
         if request.entries.contains(&header.entry_id) {
@@ -59,16 +59,21 @@ impl Requests {
     }
 
     /// Notes the answer, and gives the other entries that asked for the same.
-    pub fn answered(&mut self, request_id: &str, reply: &Reply, now: Timestamp) -> Vec<Header> {
-        let Some(request) = self.by_id.get_mut(request_id) else { return Vec::new() };
+    pub fn answered(
+        &mut self,
+        request: &RequestName,
+        reply: &Reply,
+        now: Timestamp,
+    ) -> Vec<Header> {
+        let Some(request) = self.by_id.get_mut(request) else { return Vec::new() };
         request.answer = Some((reply.clone(), now));
         std::mem::take(&mut request.waiting)
     }
 
     /// Forgets a request whose reply is made elsewhere: one that only asks acts on nothing, so that
     /// asking again is harmless.
-    pub fn let_go(&mut self, request_id: &str) {
-        self.by_id.remove(request_id);
+    pub fn let_go(&mut self, request: &RequestName) {
+        self.by_id.remove(request);
     }
 
     /// Forgets the answer to a request that is to be handled anew, once for the entry that says so.
@@ -76,8 +81,8 @@ impl Requests {
         let answered_before = |request: &Request| {
             request.answer.is_some() && !request.entries.contains(&header.entry_id)
         };
-        if self.by_id.get(&header.request_id).is_some_and(answered_before) {
-            self.by_id.remove(&header.request_id);
+        if self.by_id.get(&header.request()).is_some_and(answered_before) {
+            self.by_id.remove(&header.request());
         }
     }
 
@@ -111,16 +116,26 @@ mod tests {
         assert_eq!(requests.arrived(&header("1-0")), Known::No);
         assert_eq!(requests.arrived(&header("1-0")), Known::SameEntry);
         assert_eq!(requests.arrived(&header("2-0")), Known::InFlight);
-        let waiting = requests.answered("r1", &reply(), Timestamp::UNIX_EPOCH);
+        let waiting = requests.answered(&header("1-0").request(), &reply(), Timestamp::UNIX_EPOCH);
         assert_eq!(waiting, [header("2-0")]);
         assert_eq!(requests.arrived(&header("3-0")), Known::Answered(reply()));
+    }
+
+    #[test]
+    fn a_request_of_one_caller_is_not_anothers() {
+        let mut requests = Requests::default();
+        requests.arrived(&header("1-0"));
+        requests.answered(&header("1-0").request(), &reply(), Timestamp::UNIX_EPOCH);
+        let mut other = header("2-0");
+        other.caller = worker_protocol::CallerName::parse("team-b").ok();
+        assert_eq!(requests.arrived(&other), Known::No);
     }
 
     #[test]
     fn a_request_that_was_let_go_is_a_new_one() {
         let mut requests = Requests::default();
         requests.arrived(&header("1-0"));
-        requests.let_go("r1");
+        requests.let_go(&header("1-0").request());
         assert_eq!(requests.arrived(&header("2-0")), Known::No);
     }
 
@@ -130,7 +145,7 @@ mod tests {
         requests.arrived(&header("1-0"));
         requests.retry(&header("2-0"));
         assert_eq!(requests.arrived(&header("2-0")), Known::InFlight, "it is being worked on");
-        requests.answered("r1", &reply(), Timestamp::UNIX_EPOCH);
+        requests.answered(&header("1-0").request(), &reply(), Timestamp::UNIX_EPOCH);
         requests.retry(&header("3-0"));
         assert_eq!(requests.arrived(&header("3-0")), Known::No);
         requests.retry(&header("3-0"));
@@ -144,7 +159,7 @@ mod tests {
         let late = Timestamp::from_second(10_000).unwrap();
         requests.forget_old(late);
         assert_eq!(requests.arrived(&header("2-0")), Known::InFlight);
-        requests.answered("r1", &reply(), Timestamp::UNIX_EPOCH);
+        requests.answered(&header("1-0").request(), &reply(), Timestamp::UNIX_EPOCH);
         requests.forget_old(late);
         assert_eq!(requests.arrived(&header("3-0")), Known::No);
     }

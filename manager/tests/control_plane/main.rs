@@ -4,15 +4,20 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 
 mod acl;
+mod admission;
+mod callers;
 mod capacity;
 mod dead;
 mod images;
 mod lease;
 mod limits;
 mod orphans;
+mod passage;
 mod pause;
+mod reach;
 mod rest;
 mod restart;
+mod servers;
 mod stage;
 
 use serde_json::json;

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 use worker_manager::engine::{
-    Builder, DockerEngine, Enclosure, Engine, EngineError, EngineEvent, InstancePlan, InstanceState,
+    Begins, Builder, DockerEngine, Enclosure, Engine, EngineError, EngineEvent, InstancePlan,
+    InstanceState, Writable,
 };
 
 use crate::trial::{DEADLINE, SLEEP, on_daemon, until};
@@ -224,7 +225,12 @@ async fn a_home_begins_as_in_the_image_outlives_a_stop_and_goes_with_its_instanc
             ))
             .await
             .unwrap();
-        let plan = InstancePlan { home: Some(home.to_owned()), ..trial.plan() };
+        let place = Writable::Kept {
+            word: "home".to_owned(),
+            folders: vec![home.to_owned()],
+            begins: Begins::AsInImage,
+        };
+        let plan = InstancePlan { writable: vec![place], ..trial.plan() };
         let engine = &trial.engine;
         engine.create(&plan).await.unwrap();
         let mut codes = Vec::new();

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use worker_manager::engine::{
     BuildError, BuildOrder, BuildStep, Builder, DockerEngine, Enclosure, EnclosurePlan, Engine,
-    Found, GatewayPlan, InstanceName, InstancePlan, Pruning, Quotas,
+    Found, GatewayPlan, InstanceName, InstancePlan, Pruning, Quotas, SystemCalls,
 };
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -93,7 +93,9 @@ impl Trial {
             quotas: Quotas { memory: Some(64 << 20), cpus: Some(0.5), pids: Some(50) },
             stop_grace_seconds: 5,
             companion: None,
-            home: None,
+            writable: Vec::new(),
+            system_calls: SystemCalls::Strict,
+            runtime: None,
         }
     }
 

@@ -100,8 +100,7 @@ impl Installation {
         let volumes = self.engine.ask(&["volume", "ls", "--quiet", "--filter", &volumes]);
         let of_volume = |name: &str| {
             let name = worker(name);
-            let ends = ["-home", "-shared", "-state"];
-            ends.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name).to_owned()
+            name.rsplit_once('-').map_or(name.as_str(), |(worker, _)| worker).to_owned()
         };
         State {
             index: ids.iter().map(known).collect(),

@@ -140,6 +140,18 @@ impl<'a> Worker<'a> {
         self.it.engine.ask(&["exec", &self.name(), "/bin/sh", "-c", line])
     }
 
+    /// What a shell line prints that root runs on the machine, with every right that there is. In
+    /// `$WRAPPER` is the folder of the first process in `/proc`.
+    pub fn from_host(&self, line: &str) -> String {
+        let pid = self.it.engine.ask(&["inspect", "--format", "{{.State.Pid}}", &self.name()]);
+        let shell = std::process::Command::new("/bin/sh")
+            .args(["-c", line])
+            .env("WRAPPER", format!("/proc/{pid}"))
+            .output();
+        let output = shell.unwrap_or_else(|error| panic!("failed to run /bin/sh: {error}"));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
     /// What a shell line prints that the agent's user runs in its container.
     pub fn user(&self, line: &str) -> String {
         self.it.engine.ask(&["exec", "--user=1000", &self.name(), "/bin/sh", "-c", line])

@@ -105,7 +105,8 @@ pub(super) fn arrival(entry: &str, fields: &str) -> Arrival {
             "record" => {
                 let (status, request) = value.split_once(':').unwrap();
                 let status = worker_protocol::Status::from_wire(status).unwrap();
-                prior.record = Some(PriorRecord { status, request_id: request.to_owned() });
+                prior.record =
+                    Some(PriorRecord { status, request_id: request.to_owned(), caller: None });
             }
             "worker_id" if value.starts_with('w') => {
                 pairs.push((name.to_owned(), worker(value).to_string().into_bytes()));
@@ -122,7 +123,7 @@ pub(super) fn arrival(entry: &str, fields: &str) -> Arrival {
         Ok(Command::Create(create)) => Some(create.worker_id.unwrap_or_else(by_entry)),
         other => other.as_ref().ok().and_then(Command::worker_id),
     };
-    Arrival { header, command, worker_id, prior }
+    Arrival { header, command, worker_id, prior, unproven: None }
 }
 
 pub(super) fn shown(effect: &Effect) -> String {

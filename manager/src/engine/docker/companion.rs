@@ -4,34 +4,25 @@
 //! is at `localhost` for the instance; two volumes belong to them alone. Everything is found by its
 //! name, so that each verb goes on where a crash left it.
 
-use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType, MountVolumeOptions};
+use bollard::models::{ContainerCreateBody, HostConfig, Mount};
 use std::collections::HashMap;
 
 use super::connection::DockerEngine;
 use super::instance::{log_config, never_restarted, place, with_quotas, without_names};
-use crate::engine::{CompanionPlan, Confinement, EngineError, InstanceName, InstancePlan};
+use super::volumes::mount;
+use crate::engine::{Begins, CompanionPlan, Confinement, EngineError, InstanceName, InstancePlan};
 
 /// Whose companion a container is.
 const OF: &str = "io.worker-manager.companion";
 /// The file that shows that it is ready.
 pub(super) const READY: &str = "io.worker-manager.companion.ready";
 
-/// What the names of its volumes end with.
-pub(super) const SHARED: &str = "-shared";
-pub(super) const STATE: &str = "-state";
+/// The volumes: the folder that both see, and the one that only the companion sees.
+const SHARED: &str = "shared";
+const STATE: &str = "state";
 
 pub(super) fn companion_of(name: &InstanceName) -> InstanceName {
     InstanceName(format!("{name}-companion"))
-}
-
-/// The folder that both see.
-pub(super) fn shared_volume(name: &InstanceName) -> String {
-    format!("{name}{SHARED}")
-}
-
-/// The folder that only the companion sees.
-pub(super) fn state_volume(name: &InstanceName) -> String {
-    format!("{name}{STATE}")
 }
 
 impl DockerEngine {
@@ -60,10 +51,11 @@ impl DockerEngine {
     }
 }
 
-/// The folder that the instance shares with its companion.
+/// The folder that the instance shares with its companion. Writable in both, since one who connects
+/// to a socket writes to it.
 pub(super) fn shared_mount(plan: &InstancePlan) -> Option<Mount> {
     let companion = plan.companion.as_ref()?;
-    Some(mount(plan, shared_volume(&plan.name), &companion.shared))
+    Some(mount(plan, SHARED, &companion.shared, Begins::Empty))
 }
 
 /// The network of an instance: its companion's, where it has one.
@@ -107,8 +99,8 @@ fn body(plan: &InstancePlan, companion: &CompanionPlan) -> ContainerCreateBody {
 fn host_config(plan: &InstancePlan, companion: &CompanionPlan) -> HostConfig {
     let host_config = HostConfig {
         mounts: Some(vec![
-            mount(plan, shared_volume(&plan.name), &companion.shared),
-            mount(plan, state_volume(&plan.name), &companion.state),
+            mount(plan, SHARED, &companion.shared, Begins::Empty),
+            mount(plan, STATE, &companion.state, Begins::Empty),
         ]),
         network_mode: Some(plan.enclosure.name.clone()),
         log_config: Some(log_config()),
@@ -138,25 +130,10 @@ fn confined(by: &Confinement) -> HostConfig {
     }
 }
 
-/// Writable in both, since one who connects to a socket writes to it. What the image has at this
-/// place is not copied.
-fn mount(plan: &InstancePlan, volume: String, target: &str) -> Mount {
-    let labels = plan.labels.clone().into_iter().collect();
-    let options =
-        MountVolumeOptions { no_copy: Some(true), labels: Some(labels), ..Default::default() };
-    Mount {
-        target: Some(target.to_owned()),
-        source: Some(volume),
-        typ: Some(MountType::VOLUME),
-        volume_options: Some(options),
-        ..Default::default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Enclosure, Quotas};
+    use crate::engine::{Enclosure, Quotas, SystemCalls};
 
     fn plan(confinement: Confinement) -> InstancePlan {
         InstancePlan {
@@ -177,7 +154,9 @@ mod tests {
                 state: "/var/lib/docker".into(),
                 confinement,
             }),
-            home: None,
+            writable: Vec::new(),
+            system_calls: SystemCalls::Strict,
+            runtime: None,
         }
     }
 

@@ -32,11 +32,11 @@ impl DockerEngine {
 
     pub(super) async fn find_or_pull(&self, reference: &str) -> Result<String, EngineError> {
         if let Some(image) = self.look_at(reference).await? {
-            return Ok(identity(&image));
+            return base(reference, &image);
         }
         let pulled = self.pull(reference).await;
         match (self.look_at(reference).await?, pulled) {
-            (Some(image), _) => Ok(identity(&image)),
+            (Some(image), _) => base(reference, &image),
             (None, pulled) => Err(refused(
                 "use",
                 format!("image {reference}"),
@@ -71,6 +71,19 @@ impl DockerEngine {
             Ok(_) => Ok(()),
             Err(error) => Err(self.failed("remove", format!("image {tag}"), error)),
         }
+    }
+}
+
+/// Steps that an image adds to each build on it run as root, with the builder's network.
+fn base(reference: &str, image: &ImageInspect) -> Result<String, EngineError> {
+    let steps = image.config.as_ref().and_then(|config| config.on_build.as_deref());
+    match steps.unwrap_or_default().first() {
+        None => Ok(identity(image)),
+        Some(step) => Err(refused(
+            "build on",
+            format!("image {reference}"),
+            format!("it has ONBUILD steps, which nobody here asked for ({step:?})"),
+        )),
     }
 }
 

@@ -16,12 +16,10 @@ use tokio::io::AsyncWriteExt;
 use super::companion::{companion_of, network_mode};
 use super::connection::{DockerEngine, SLOW, refused, status, unless};
 use super::enclosure::endpoint;
+use super::hardening::hardened;
 use super::volumes::mounts;
 use crate::engine::{Enclosure, EngineError, InstanceName, InstancePlan, Quotas};
 use crate::failpoint::{Failpoint, pass};
-
-/// What PID 1 needs: to become the agent's user, and to signal it afterwards.
-const CAPABILITIES: [&str; 3] = ["SETUID", "SETGID", "KILL"];
 
 /// A companion has nothing to hand over.
 const COMPANION_GRACE: Duration = Duration::from_secs(5);
@@ -214,13 +212,10 @@ pub(super) fn without_names(host_config: HostConfig) -> HostConfig {
 
 fn host_config(plan: &InstancePlan) -> HostConfig {
     let host_config = HostConfig {
-        cap_drop: Some(vec!["ALL".to_owned()]),
-        cap_add: Some(CAPABILITIES.map(str::to_owned).to_vec()),
-        security_opt: Some(vec!["no-new-privileges".to_owned()]),
         network_mode: Some(network_mode(plan)),
         mounts: Some(mounts(plan)),
         log_config: Some(log_config()),
-        ..never_restarted()
+        ..hardened(plan, never_restarted())
     };
     let host_config = with_quotas(host_config, &plan.quotas);
     // Beside a companion, these are the companion's.

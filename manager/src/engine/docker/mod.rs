@@ -9,7 +9,8 @@
 //! - [`images`] lists them with their [`layers`], [`archive`] moves them, [`cache`] removes what builds
 //!   left ([`leftovers`] says what may go, [`plain_http`] asks for what bollard cannot read);
 //! - [`instance`] takes a container through its life with its [`companion`], for whose [`readiness`] it
-//!   waits, and [`volumes`], and [`found`] reads how one stands;
+//!   waits, and [`volumes`], and [`found`] reads how one stands; [`hardening`] with [`seccomp`] is what
+//!   keeps it from the host;
 //! - [`enclosure`] is a container's network, and [`gateway`] its only neighbour there;
 //! - [`last_words`], [`memory`], [`network`], [`pause`], [`watch`] and [`trial`] do what their names
 //!   say.
@@ -26,6 +27,7 @@ mod enclosure;
 mod facts;
 mod found;
 mod gateway;
+mod hardening;
 mod identity;
 mod image;
 mod images;
@@ -39,6 +41,7 @@ mod pause;
 mod plain_http;
 mod printed;
 mod readiness;
+mod seccomp;
 mod trial;
 mod verbs;
 mod volumes;

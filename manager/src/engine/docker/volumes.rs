@@ -4,42 +4,49 @@ use bollard::models::{Mount, MountType, MountVolumeOptions};
 use bollard::query_parameters::{ListVolumesOptionsBuilder, RemoveVolumeOptions};
 use std::collections::{BTreeMap, HashMap};
 
-use super::companion::{SHARED, STATE, companion_of, shared_mount, shared_volume, state_volume};
+use super::companion::{companion_of, shared_mount};
 use super::connection::{DockerEngine, SLOW, unless};
 use super::found::label_filter;
-use crate::engine::{EngineError, InstanceName, InstancePlan, Leftover};
-
-/// What the name of a home ends with.
-const HOME: &str = "-home";
-
-fn home_volume(name: &InstanceName) -> String {
-    format!("{name}{HOME}")
-}
+use crate::engine::{Begins, EngineError, InstanceName, InstancePlan, Leftover, Writable};
 
 /// The volumes that an instance sees; none of those that only its companion does.
 pub(super) fn mounts(plan: &InstancePlan) -> Vec<Mount> {
-    shared_mount(plan).into_iter().chain(home_mount(plan)).collect()
+    let kept = plan.writable.iter().flat_map(|place| match place {
+        Writable::Kept { word, folders, begins } => {
+            folders.iter().map(|folder| mount(plan, word, folder, *begins)).collect()
+        }
+        Writable::Fleeting { .. } => Vec::new(),
+    });
+    shared_mount(plan).into_iter().chain(kept).collect()
 }
 
-/// The daemon copies what the image has at this place, with its owner.
-fn home_mount(plan: &InstancePlan) -> Option<Mount> {
-    Some(Mount {
-        target: Some(plan.home.clone()?),
-        source: Some(home_volume(&plan.name)),
-        typ: Some(MountType::VOLUME),
-        volume_options: Some(MountVolumeOptions {
-            labels: Some(plan.labels.clone().into_iter().collect()),
-            ..Default::default()
-        }),
+/// An instance's name, a hyphen, and a word without one: so its owner can be read from it.
+pub(super) fn volume_name(name: &InstanceName, word: &str) -> String {
+    format!("{name}-{word}")
+}
+
+pub(super) fn mount(plan: &InstancePlan, word: &str, target: &str, begins: Begins) -> Mount {
+    let options = MountVolumeOptions {
+        no_copy: Some(begins == Begins::Empty),
+        labels: Some(plan.labels.clone().into_iter().collect()),
         ..Default::default()
-    })
+    };
+    Mount {
+        target: Some(target.to_owned()),
+        source: Some(volume_name(&plan.name, word)),
+        typ: Some(MountType::VOLUME),
+        volume_options: Some(options),
+        ..Default::default()
+    }
 }
 
 impl DockerEngine {
     /// All of an instance's; those that are not there are fine.
     pub(super) async fn remove_volumes(&self, name: &InstanceName) -> Result<(), EngineError> {
         let client = self.patient_client(SLOW).await?;
-        for volume in [shared_volume(name), state_volume(name), home_volume(name)] {
+        // Any that has it in its name.
+        let named = self.volumes("name", vec![format!("{name}-")]).await?;
+        for volume in named.into_iter().filter(|volume| owner(volume).as_ref() == Some(name)) {
             let removed = client.remove_volume(&volume, None::<RemoveVolumeOptions>).await;
             unless(&[404], removed)
                 .map_err(|error| self.failed("remove", format!("volume {volume}"), error))?;
@@ -53,8 +60,10 @@ impl DockerEngine {
         labels: &[(String, String)],
     ) -> Result<Vec<Leftover>, EngineError> {
         let mut left: BTreeMap<InstanceName, Vec<Leftover>> = BTreeMap::new();
-        for leftover in self.volumes(labels).await? {
-            left.entry(leftover.of.clone()).or_default().push(leftover);
+        for volume in self.volumes("label", label_filter(labels)).await? {
+            let Some(of) = owner(&volume) else { continue };
+            let leftover = Leftover { of: of.clone(), what: format!("volume {volume}") };
+            left.entry(of).or_default().push(leftover);
         }
         for (of, network) in self.list_enclosures(labels).await? {
             let what = format!("network {}", network.name);
@@ -74,18 +83,15 @@ impl DockerEngine {
         Ok(alone)
     }
 
-    async fn volumes(&self, labels: &[(String, String)]) -> Result<Vec<Leftover>, EngineError> {
-        let filters = HashMap::from([("label", label_filter(labels))]);
+    async fn volumes(&self, by: &str, values: Vec<String>) -> Result<Vec<String>, EngineError> {
+        let filters = HashMap::from([(by, values)]);
         let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
         let listed = self.client().await?.list_volumes(Some(options)).await;
         let listed = listed.map_err(|error| self.failed("list", "volumes", error))?;
-        let names = listed.volumes.unwrap_or_default().into_iter().map(|volume| volume.name);
-        Ok(names
-            .filter_map(|volume| {
-                let of = [HOME, SHARED, STATE].iter().find_map(|end| volume.strip_suffix(end))?;
-                let of = InstanceName(of.to_owned());
-                Some(Leftover { of, what: format!("volume {volume}") })
-            })
-            .collect())
+        Ok(listed.volumes.unwrap_or_default().into_iter().map(|volume| volume.name).collect())
     }
+}
+
+fn owner(volume: &str) -> Option<InstanceName> {
+    volume.rsplit_once('-').map(|(name, _)| InstanceName(name.to_owned()))
 }

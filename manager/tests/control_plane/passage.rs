@@ -1,0 +1,49 @@
+//! What a worker may reach, and as whom: as it is asked for and as the configuration allows.
+
+use super::CUSTOM;
+use super::stage::Stage;
+use worker_manager::config::{RawConfig, RawEgress};
+use worker_protocol::Secret;
+
+fn configured(raw: &mut RawConfig) {
+    raw.egress = RawEgress { allow: vec!["github.com".to_owned()], ..RawEgress::default() };
+    let key = Secret::new("hunter2");
+    raw.credentials.insert("ANTHROPIC_API_KEY".to_owned(), key.into());
+}
+
+#[tokio::test]
+async fn more_than_the_operator_allows_is_refused_by_name_and_nothing_is_made() {
+    let stage = Stage::open().await;
+    let manager = stage.manager_with(configured);
+    for (field, value, error, part) in [
+        ("egress", "github.com,gitlab.com", "refused", "gitlab.com"),
+        ("egress", "github.com:22", "refused", "github.com:22"),
+        ("egress", "open", "refused", "egress.allow (WORKER_EGRESS_ALLOW)"),
+        ("egress", "169.254.169.254", "refused", "169.254.169.254"),
+        ("egress", "https://github.com/", "malformed", "without https://"),
+        ("egress", "github.com,open", "malformed", "stand alone"),
+        ("credentials", "team-a", "refused", "credentials.team-a"),
+        ("credentials", "ANTHROPIC_API_KEY", "refused", "not for CUSTOM"),
+        ("credentials", "a b", "malformed", "must hold names"),
+    ] {
+        let reply = stage.ask(&[&CUSTOM[..], &[(field, value)]].concat()).await;
+        assert_eq!(reply["error"], error, "{value}: {reply}");
+        let message = reply["message"].as_str().unwrap();
+        assert!(message.contains(part) && !message.contains("hunter2"), "{value}: {message}");
+    }
+    assert!(stage.engine.instances().is_empty());
+    manager.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_operator_allows_is_had_and_stands_in_the_record() {
+    let stage = Stage::open().await;
+    let manager = stage.manager_with(configured);
+    let wish = [("egress", "GitHub.com"), ("credentials", "none"), ("wait", "running")];
+    let created = stage.ask(&[&CUSTOM[..], &wish].concat()).await;
+    assert_eq!(created["status"], "RUNNING", "{created}");
+    let id = created["worker_id"].as_str().unwrap();
+    let status = stage.ask(&[("command", "status"), ("worker_id", id)]).await;
+    assert_eq!(status["egress"], serde_json::json!(["github.com"]), "{status}");
+    manager.stop().await;
+}
