@@ -40,6 +40,7 @@ static MASKS: LazyLock<Masks> = LazyLock::new(|| {
         policy: None,
         bounds: Bounds::default(),
         operators: Default::default(),
+        token: Some(Secret::new("fedcba9876543210")),
     })
 });
 
@@ -54,7 +55,7 @@ pub(crate) fn mask(data: &[u8]) {
     MASKS.output(&mut output);
     let data = output.data.map(|data| data.to_string()).unwrap_or_default();
     let raw = output.raw.unwrap_or_default();
-    for secret in ["abababab", "-----BEGIN-----", "passpass", "0123456789"] {
+    for secret in ["fedcba9876543210", "abababab", "-----BEGIN-----", "passpass", "0123456789"] {
         for text in [&line.text, &output.content, &data, &raw] {
             assert!(!text.contains(secret), "{secret} is left in {text}");
         }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tracing::{info, warn};
 
-use worker_link::{Connection, Link, reason};
+use worker_link::chain::chain as reason;
+use worker_link::{Connection, Link};
 use worker_protocol::WorkerId;
 use worker_protocol::gateway::{GatewayKeys, Passage};
 

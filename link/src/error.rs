@@ -3,6 +3,10 @@
 use redis::{ErrorKind, RedisError};
 use std::io;
 
+/// What a server that speaks TLS and hangs up may want.
+const CLIENTS: &str = "it hung up; it may want a certificate, or another one: `redis_cert` and \
+                       `redis_key`";
+
 /// Why there is no connection to Redis.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
@@ -109,6 +113,11 @@ impl LinkError {
         Self::Denied { address, user, hint, source }
     }
 
+    /// A server that speaks TLS ends the connection at once.
+    pub(crate) fn hung_up(address: String, source: RedisError) -> Self {
+        Self::Tls { address, hint: CLIENTS, source: io::Error::other(source) }
+    }
+
     /// Sorts why there is no TLS.
     pub(crate) fn handshake(address: String, source: io::Error) -> Self {
         use rustls::{CertificateError as Bad, Error};
@@ -129,11 +138,21 @@ impl LinkError {
                 }
                 _ => "its certificate cannot be accepted",
             },
-            Some(Error::AlertReceived(_)) => {
-                "it refuses; it may ask for a certificate: `redis_cert` and `redis_key`"
-            }
+            Some(Error::AlertReceived(_)) => CLIENTS,
             _ => "is this its port for TLS? `redis://` is without",
         };
         Self::Tls { address, hint, source }
     }
+}
+
+/// An error with all that caused it, in one line.
+#[must_use]
+pub fn reason(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }

@@ -202,6 +202,10 @@ impl Link {
         user: &RedisConnectionInfo,
         error: redis::RedisError,
     ) -> LinkError {
+        // In TLS 1.3, a server looks at the client's certificate when the client believes to be in.
+        if self.tls.is_some() && error.is_io_error() && !error.is_timeout() {
+            return LinkError::hung_up(host.to_string(), error);
+        }
         LinkError::opening(host.to_string(), user.username(), error)
     }
 }

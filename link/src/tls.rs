@@ -4,7 +4,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use worker_protocol::gateway::RedisTarget;
@@ -15,6 +17,9 @@ use crate::error::LinkError;
 const CA: &str = "redis_ca";
 const CERTIFICATE: &str = "redis_cert";
 const KEY: &str = "redis_key";
+
+/// A Redis without TLS says nothing to what it takes for the beginning of a command.
+const HANDSHAKE: Duration = Duration::from_secs(3);
 
 /// Speaks TLS as a client.
 #[derive(Clone)]
@@ -59,7 +64,8 @@ impl Tls {
     ) -> Result<TlsStream<TcpStream>, LinkError> {
         let name = ServerName::try_from(host.name.clone())
             .map_err(|_| LinkError::Url("a host is neither a name nor an address"))?;
-        let agreed = self.0.connect(name, stream).await;
+        let agreed = timeout(HANDSHAKE, self.0.connect(name, stream)).await;
+        let agreed = agreed.unwrap_or_else(|late| Err(late.into()));
         agreed.map_err(|error| LinkError::handshake(host.to_string(), error))
     }
 }

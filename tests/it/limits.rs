@@ -109,11 +109,25 @@ fn a_limit_that_would_not_hold_is_refused() {
     for (agent, limit, says) in [
         (&CUSTOM[..], r#"{"max_cost_usd": 1}"#, "does not tell what it costs"),
         (&[("agent_type", "FACTORY")], r#"{"max_cost_usd": 1}"#, "does not tell what it costs"),
-        (&CUSTOM, r#"{"disk": "1g"}"#, "`limits.disk`"),
     ] {
         let create = [&[("command", "create"), ("limits", limit)], agent].concat();
         let reply = it.command(&create);
         assert_eq!(reply.get("error"), "refused", "{reply:?}");
         assert!(reply.get("message").contains(says), "{reply:?}");
     }
+}
+
+#[test]
+fn a_worker_that_fills_the_disk_is_ended_and_says_why() {
+    let it = Installation::start_with(Options::default().file("[limits]\ndisk = \"32m\"\n"));
+    let frugal = it.script("head -c 8000000 /dev/zero >/workspace/some; exec cat");
+    let greedy = it.script(
+        "read go; head -c 20000000 /dev/zero >/tmp/some; head -c 20000000 /dev/zero >~/more; exec cat",
+    );
+    greedy.prompt("go");
+    assert_ended(&greedy, "disk", "FAILED", "disk limit");
+    let told = greedy.said("error").pop().expect("an error entry");
+    assert!(told.content().contains("more than 33554432 bytes to the disk"), "{told:?}");
+    frugal.prompt("still here");
+    frugal.prints("still here");
 }

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::{debug, warn};
 
-use worker_link::reason;
+use worker_link::chain::chain as reason;
 use worker_protocol::WorkerId;
 use worker_protocol::gateway::{MODEL_PATH, Passage};
 

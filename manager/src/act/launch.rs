@@ -106,9 +106,8 @@ pub(super) async fn enclose(hands: &Hands, id: WorkerId) -> Result<Enclosure, Pr
 
 /// Where a worker finds Redis: at the gateway. TLS and the like are the gateway's matter.
 pub(super) fn redis_url(hands: &Hands, enclosure: &Enclosure) -> String {
-    let database = url::Url::parse(&hands.settings.workers_redis_url);
-    let database = database.map(|url| url.path().to_owned()).unwrap_or_default();
-    format!("redis://{}:{REDIS_PORT}{database}", enclosure.gateway())
+    let database = hands.settings.redis.workers_address().database;
+    format!("redis://{}:{REDIS_PORT}/{database}", enclosure.gateway())
 }
 
 /// A worker that is on any other network than its own does not stay: not for a moment longer than

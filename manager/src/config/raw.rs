@@ -126,6 +126,8 @@ pub struct RawConfig {
     pub callers: BTreeMap<String, RawCaller>,
     /// Whether commands have to be signed; default: as soon as there are callers.
     pub require_signatures: Option<bool>,
+    /// A file that says what each caller may ask for.
+    pub policy: Option<PathBuf>,
     /// How far the time of a signature may be from the manager's: `60s`.
     pub signature_window: Option<String>,
     /// The caller whose name this program's own commands carry.
@@ -285,6 +287,7 @@ impl RawConfig {
         path(&mut self.gateway, "WORKER_GATEWAY");
         path(&mut self.templates, "WORKER_TEMPLATES");
         path(&mut self.caller_key_file, "WORKER_CALLER_KEY_FILE");
+        path(&mut self.policy, "WORKER_POLICY");
         let number = |slot: &mut Option<usize>, name: &'static str| match env(name) {
             None => Ok(()),
             Some(value) => value.parse().map(|number| *slot = Some(number)).map_err(|_| {

@@ -256,12 +256,15 @@ impl Store {
     }
 }
 
+/// No command; and no channel, which a Redis with `acl-pubsub-default allchannels` opens otherwise.
+pub(super) const CLOSED: &str = "resetchannels -@all";
+
 /// What a worker's user may do: read its input, write its output, show that it lives. Each rule
 /// names whole keys, so that no pattern can reach further.
 fn rules(workers_url: &str, admission: &Admission, keys: &BootKeys) -> Vec<String> {
     let mut rules = vec![
         "reset".to_owned(),
-        "resetchannels".to_owned(), // Else as `acl-pubsub-default` says.
+        "resetchannels".to_owned(),
         "on".to_owned(),
         format!("#{}", admission.0),
         "-@all".to_owned(),
@@ -271,9 +274,9 @@ fn rules(workers_url: &str, admission: &Admission, keys: &BootKeys) -> Vec<Strin
     if url::Url::parse(workers_url).is_ok_and(|url| !matches!(url.path(), "" | "/" | "/0")) {
         rules.push("+select".to_owned());
     }
-    rules.push(format!("(-@all +xreadgroup +xack +xtrim +xpending ~{})", keys.input));
-    rules.push(format!("(-@all +xadd +xrevrange ~{})", keys.output));
-    rules.push(format!("(-@all +set ~{})", keys.heartbeat));
+    rules.push(format!("({CLOSED} +xreadgroup +xack +xtrim +xpending ~{})", keys.input));
+    rules.push(format!("({CLOSED} +xadd +xrevrange ~{})", keys.output));
+    rules.push(format!("({CLOSED} +set ~{})", keys.heartbeat));
     rules
 }
 

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 
 mod acl;
+mod admission;
 mod callers;
 mod capacity;
 mod dead;
@@ -13,8 +14,11 @@ mod limits;
 mod orphans;
 mod passage;
 mod pause;
+mod policy;
+mod reach;
 mod rest;
 mod restart;
+mod servers;
 mod stage;
 
 use serde_json::json;

@@ -1,9 +1,9 @@
 //! A Redis of its own, an engine that plays, somebody who plays the wrappers, and managers.
 
+use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -20,6 +20,8 @@ use worker_manager::store::{Retention, Store};
 use worker_protocol::boot::Again;
 use worker_protocol::{Boot, Pulse};
 
+use crate::servers::Server;
+
 /// What the wrapper tells of a gateway that nothing gets past.
 pub(crate) const TIGHT: &str = r#"{"leaks": [], "forbidden": "HTTP/1.1 403 Forbidden",
     "allowed": "HTTP/1.1 200 OK", "redis": "+PONG"}"#;
@@ -28,7 +30,9 @@ const DEADLINE: Duration = Duration::from_secs(60);
 pub(crate) struct Stage {
     pub(crate) engine: Arc<ScriptedEngine>,
     folder: TempDir,
-    redis: Child,
+    redis: Server,
+    options: Vec<String>,
+    prefix: &'static str,
     client: redis::Client,
     wrappers: JoinHandle<()>,
     asked: AtomicUsize,
@@ -52,29 +56,44 @@ pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
 
 impl Stage {
     pub(crate) async fn open() -> Self {
+        Self::open_with(&["port 0"], "t:").await
+    }
+
+    /// Where Redis has these lines of configuration, and keys begin so.
+    pub(crate) async fn open_with(options: &[&str], prefix: &'static str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("redis.sock");
-        let redis = start_redis(&socket);
-        let client = redis::Client::open(format!("redis+unix://{}", socket.display())).unwrap();
+        let redis = Server::start(folder.path(), options);
+        let options = options.iter().map(|line| (*line).to_owned()).collect();
+        let client = redis::Client::open(redis.url()).unwrap();
         until("redis answers", async || client.get_multiplexed_async_connection().await.is_ok())
             .await;
         let engine = ScriptedEngine::new();
         engine.print_in_trials(TIGHT);
         let wrappers = tokio::spawn(play_wrappers(Arc::clone(&engine), client.clone()));
-        Self { engine, folder, redis, client, wrappers, asked: AtomicUsize::new(0) }
+        let asked = AtomicUsize::new(0);
+        Self { engine, folder, redis, options, prefix, client, wrappers, asked }
     }
 
     /// Ends Redis, and starts one in its place that knows nothing.
     pub(crate) async fn replace_redis(&mut self) {
-        self.redis.kill().unwrap();
-        self.redis.wait().unwrap();
-        let socket = self.folder.path().join("redis.sock");
-        let _ = std::fs::remove_file(&socket);
-        self.redis = start_redis(&socket);
+        self.end_redis();
+        let options: Vec<_> = self.options.iter().map(String::as_str).collect();
+        self.redis = Server::start(self.folder.path(), &options);
         until("redis answers", async || {
             self.client.get_multiplexed_async_connection().await.is_ok()
         })
         .await;
+    }
+
+    /// Ends Redis.
+    pub(crate) fn end_redis(&mut self) {
+        self.redis.kill();
+    }
+
+    /// Ends Redis, and looks at the one at `url` from now on.
+    pub(crate) fn lose_redis(&mut self, url: &str) {
+        self.end_redis();
+        self.client = redis::Client::open(url).unwrap();
     }
 
     /// A manager of the namespace `t`.
@@ -89,7 +108,7 @@ impl Stage {
 
     /// Where Redis is.
     pub(crate) fn url(&self) -> String {
-        format!("redis+unix://{}/redis.sock", self.folder.path().display())
+        self.redis.url()
     }
 
     /// Redis, as a client has it.
@@ -137,10 +156,11 @@ impl Stage {
     /// Sends a command and waits for its reply.
     pub(crate) async fn ask(&self, fields: &[(&str, &str)]) -> Value {
         let number = self.asked.fetch_add(1, Ordering::Relaxed);
-        let list = format!("t:reply:{number}");
+        let list = format!("{}reply:{number}", self.prefix);
         let mut connection = connect(&self.client).await;
         let mut command = redis::cmd("XADD");
-        command.arg("t:commands").arg("*").arg("reply_to").arg(&list);
+        let commands = format!("{}commands", self.prefix);
+        command.arg(commands).arg("*").arg("reply_to").arg(&list);
         for (name, value) in fields {
             command.arg(name).arg(value);
         }
@@ -166,10 +186,29 @@ impl Stage {
 
     /// Runs a command, and gives what it answers as text.
     pub(crate) async fn redis(&self, words: &[&str]) -> String {
+        shown(&self.redis_value(words).await)
+    }
+
+    /// Runs a command.
+    pub(crate) async fn redis_value(&self, words: &[&str]) -> redis::Value {
         let mut connection = connect(&self.client).await;
         let mut command = redis::cmd(words[0]);
         command.arg(&words[1..]);
-        shown(&command.query_async(&mut connection).await.unwrap())
+        command.query_async(&mut connection).await.unwrap()
+    }
+
+    /// A connection of another user.
+    pub(crate) async fn connect_as(&self, user: &str, password: &str) -> MultiplexedConnection {
+        connect(&as_user(&self.client, user, password)).await
+    }
+
+    /// What a server at another address answers to a command, as text; none, when it does not.
+    pub(crate) async fn ask_at(&self, url: &str, words: &[&str]) -> Option<String> {
+        let client = redis::Client::open(url).ok()?;
+        let mut connection = client.get_multiplexed_async_connection().await.ok()?;
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        command.query_async(&mut connection).await.ok().map(|value| shown(&value))
     }
 
     /// Writes entries that nobody can understand, all of one request's name but for a number.
@@ -218,8 +257,6 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         self.wrappers.abort();
-        let _ = self.redis.kill();
-        let _ = self.redis.wait();
     }
 }
 
@@ -238,19 +275,16 @@ impl Manager {
     }
 }
 
-fn start_redis(socket: &Path) -> Child {
-    Command::new("redis-server")
-        .args(["--port", "0", "--save", "", "--unixsocket"])
-        .arg(socket)
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("these tests need redis-server, of Debian's package of that name")
-}
-
 /// A connection that waits as long as a busy machine needs; the library's own limit is 500 ms.
-async fn connect(client: &redis::Client) -> redis::aio::MultiplexedConnection {
+async fn connect(client: &redis::Client) -> MultiplexedConnection {
     let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(DEADLINE));
     client.get_multiplexed_async_connection_with_config(&config).await.unwrap()
+}
+
+fn as_user(client: &redis::Client, user: &str, password: &str) -> redis::Client {
+    let user = redis::RedisConnectionInfo::default().set_username(user).set_password(password);
+    let info = client.get_connection_info().clone().set_redis_settings(user);
+    redis::Client::open(info).unwrap()
 }
 
 /// In place of the wrapper of each instance that runs: shows that it lives, with the credentials
@@ -273,11 +307,7 @@ async fn play_wrappers(engine: Arc<ScriptedEngine>, client: redis::Client) {
                 let _: Again = serde_json::from_slice(&input).unwrap();
             }
             let boot = &boots[&found.name];
-            let user = redis::RedisConnectionInfo::default()
-                .set_username(&boot.redis.username)
-                .set_password(boot.redis.password.reveal());
-            let info = client.get_connection_info().clone().set_redis_settings(user);
-            let own = redis::Client::open(info).unwrap();
+            let own = as_user(&client, &boot.redis.username, boot.redis.password.reveal());
             let mut connection = connect(&own).await;
             let _: () = redis::cmd("SET")
                 .arg(&[&boot.keys.heartbeat, &pulse])

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use worker_manager::failpoint::Failpoint;
 
 use super::database::Redis;
+use super::terminal;
 use super::{
     Engine, Entry, Environment, PrivateEngine, Program, RedisServer, Reply, Templates, Worker,
     until,
@@ -185,6 +186,12 @@ impl Installation {
             &self.variables,
             &self.folder.path().join(name),
         )
+    }
+
+    /// Runs `worker-manager` with the manager's own environment on a terminal, to its end, and gives
+    /// what that was sent.
+    pub fn on_a_terminal(&self, arguments: &[&str]) -> String {
+        terminal::shown(&self.environment, arguments, &self.variables, BUILD)
     }
 
     /// Starts one more manager, with some variables of its own, and waits for nothing.

@@ -51,6 +51,7 @@ impl Wrapped {
             keys: keys.clone(),
             agent: agent(protocol, command),
             operators: BTreeSet::new(),
+            token: None,
             life: Life::Interactive,
             restart: Restart::Never,
             files: Vec::new(),
