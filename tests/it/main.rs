@@ -39,6 +39,7 @@ mod processes;
 mod pty;
 mod readme;
 mod recovery;
+mod redis_tls;
 mod restart;
 mod secrets;
 mod sessions;
