@@ -40,6 +40,7 @@ mod processes;
 mod pty;
 mod readme;
 mod recovery;
+mod redis_tls;
 mod restart;
 mod sbom;
 mod secrets;
