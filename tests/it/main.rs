@@ -13,6 +13,7 @@ mod callers;
 mod capacity;
 mod claude;
 mod codex;
+mod credentials;
 mod dead;
 mod docker_module;
 mod doctor;

@@ -219,9 +219,10 @@ impl RawConfig {
             path: path.to_owned(),
             source,
         })?;
-        let config: Self = toml::from_str(&text).map_err(|source| ConfigError::Malformed {
+        let config: Self = toml::from_str(&text).map_err(|error| ConfigError::Malformed {
             path: path.to_owned(),
-            source: Box::new(source),
+            line: 1 + text.bytes().take(start(&error)).filter(|&byte| byte == b'\n').count(),
+            message: error.message().to_owned(),
         })?;
         Ok(Self { file: Some(path.to_owned()), ..config })
     }
@@ -315,6 +316,10 @@ impl RawConfig {
     }
 }
 
+fn start(error: &toml::de::Error) -> usize {
+    error.span().map_or(0, |span| span.start)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -330,6 +335,18 @@ mod tests {
             (config.namespace.as_deref(), config.network.as_deref()),
             (Some("b"), Some("n"))
         );
+    }
+
+    #[test]
+    fn a_mistake_is_told_by_its_line_and_not_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("worker-manager.toml");
+        let table = "[credentials]\nA = \"a\"\nB = { valu = \"hunter2\" }";
+        for (text, part) in [(table, "line 3"), ("\nlog = hunter2", "line 2")] {
+            std::fs::write(&path, text).unwrap();
+            let error = crate::chain::chain(&RawConfig::from_file(&path).unwrap_err());
+            assert!(error.contains(part) && !error.contains("hunter2"), "{error}");
+        }
     }
 
     #[test]
