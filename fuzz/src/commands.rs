@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 use worker_manager::client::{show, show_build};
 use worker_manager::image::ImageWish;
 use worker_manager::label;
+use worker_manager::terminal;
 use worker_protocol::gateway::{GatewayBoot, Passage};
 use worker_protocol::reached::LimitName;
+use worker_protocol::signature::{Claim, unsigned};
 use worker_protocol::{
     Command, CommandPattern, Create, Input, Keys, Output, Pulse, Reply, parse_command, value,
 };
@@ -39,6 +41,17 @@ pub(crate) fn command(data: &[u8]) {
             assert_eq!(label::spec_text(&read), noted);
         }
         Ok(_) => {}
+    }
+}
+
+/// Who is said to have signed an entry is none of its content.
+pub(crate) fn signature(data: &[u8]) {
+    let entry = pairs(data);
+    let claim = Claim::read(&entry);
+    let content = unsigned(&entry);
+    assert_eq!(Claim::read(&content), Ok(None));
+    if let Ok(Some(claim)) = claim {
+        assert_eq!(claim.signature_text().len(), 2 * claim.signature.len());
     }
 }
 
@@ -103,15 +116,20 @@ fn is_builtin(line: &str) -> bool {
     ["cd", "echo", "exit", "false", "printf", "pwd", "test", "true"].contains(&line)
 }
 
-/// What a worker says is shown to whoever follows it.
+/// What a worker says is shown to whoever follows it, and gives his terminal no orders.
 pub(crate) fn output(data: &[u8]) {
     let fields: BTreeMap<String, String> = pairs(data)
         .into_iter()
         .map(|(name, value)| (name, String::from_utf8_lossy(&value).into_owned()))
         .collect();
-    let _ = show_build(&fields);
+    let shown = |text: Option<String>| {
+        let text = text.unwrap_or_default();
+        let shown = terminal::plain(&text);
+        assert!(!shown.contains(|c: char| c.is_control() && !"\n\t".contains(c)), "{shown:?}");
+    };
+    shown(show_build(&fields));
     if let Some(output) = Output::from_entry(&fields) {
-        let _ = show(&output);
+        shown(show(&output));
         let _ = LimitName::of_exit(output.data.as_ref().unwrap_or(&Value::Null));
         let _ = output.into_entry(1, Timestamp::UNIX_EPOCH);
     }

@@ -27,10 +27,15 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 const CONFIG: u8 = 78;
 /// A gateway that lives answers at once.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(5);
+/// It moves bytes: four processors move more of them than a network card.
+const MOST_THREADS: usize = 4;
+/// Names are looked up by one each.
+const LOOKUP_THREADS: usize = 32;
 /// For what is not written yet, at the end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 const USE: &str = "use: worker-gateway [--http ADDRESS] [--redis ADDRESS] < boot document, which \
-                   prints where it listens; or: worker-gateway --check, whether one serves here";
+                   prints where it listens; or: worker-gateway --check [ADDRESS], whether \
+                   one serves here";
 
 /// Where to listen. Other addresses than the usual ones are for tests.
 struct Doors {
@@ -42,7 +47,8 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let problem = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["--check"] => return check(),
+        ["--check"] => return check(SocketAddr::from((Ipv4Addr::LOCALHOST, HTTP_PORT))),
+        ["--check", address] => return address.parse().map_or(ExitCode::from(CONFIG), check),
         ["--version"] => {
             println!("worker-gateway {}", env!("CARGO_PKG_VERSION"));
             return ExitCode::SUCCESS;
@@ -80,11 +86,21 @@ fn run(doors: &Doors) -> Result<(), String> {
         wrong(&format_args!("wrong at line {}, column {}", error.line(), error.column()))
     })?;
     drop(document);
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
+    let runtime = runtime().map_err(|error| error.to_string())?;
     let ended = runtime.block_on(serve(boot, doors));
     // Connections and lookups that nobody waits for any more must not hold up the end.
     runtime.shutdown_background();
     ended
+}
+
+/// Few threads, whatever the machine: its container may have no more than some tens.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(processors.min(MOST_THREADS))
+        .max_blocking_threads(LOOKUP_THREADS)
+        .enable_all()
+        .build()
 }
 
 /// Serves until it is told to end. Connections are cut then: there is no other way for them.
@@ -125,9 +141,10 @@ fn tell_doors(http: &TcpListener, redis: &TcpListener) -> std::io::Result<()> {
     stdout.flush()
 }
 
-fn check() -> ExitCode {
+/// Of the gateway in the same container: it answers this to nobody else.
+fn check(gateway: SocketAddr) -> ExitCode {
     let ask = || -> std::io::Result<bool> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, HTTP_PORT))?;
+        let mut stream = TcpStream::connect_timeout(&gateway, HEALTHY_WITHIN)?;
         stream.set_read_timeout(Some(HEALTHY_WITHIN))?;
         write!(stream, "GET {HEALTH_PATH} HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n\r\n")?;
         let mut answer = String::new();

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::OwnedSemaphorePermit;
 use tracing::warn;
 
 use worker_link::{Link, LinkError};
 use worker_protocol::gateway::{GatewayBoot, Passage};
 
 use crate::address::Ground;
-use crate::guests::{Door, Guest, Guests};
+use crate::guests::{Door, Guest, Guests, Place};
 use crate::host::Opening;
 use crate::model::ledger::Ledger;
 use crate::model::upstream::{UpstreamError, Upstreams};
@@ -95,11 +94,11 @@ pub struct Visit {
     pub local: SocketAddr,
     /// Where it came from.
     pub peer: SocketAddr,
-    /// The network that it came from; none when it is not on the one that it came to.
-    pub network: Option<IpAddr>,
+    /// The network that both are on.
+    pub network: IpAddr,
     /// That network's share.
     pub guest: Arc<Guest>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Visit {
@@ -108,10 +107,7 @@ impl Visit {
     /// # Errors
     /// When no worker has, or it is not known.
     pub async fn passage(&self, gateway: &Gateway) -> Result<Arc<Passage>, NoPassage> {
-        match self.network {
-            Some(network) => gateway.passages.of(network).await,
-            None => Err(NoPassage::NoWorker),
-        }
+        gateway.passages.of(self.network).await
     }
 
     /// Tells that the worker was refused a host.
@@ -151,9 +147,15 @@ fn receive(
     let _ = stream.set_nodelay(true);
     let alive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
     let _ = SockRef::from(&stream).set_tcp_keepalive(&alive);
-    let network = passages::network(peer.ip(), local.ip(), gateway.prefix);
-    let guest = gateway.guests.of(network.unwrap_or(peer.ip()));
-    match (guest.enter(door), door) {
+    let Some(network) = passages::network(peer.ip(), local.ip(), gateway.prefix) else {
+        let why = match door {
+            Door::Http => http::NO_WORKER,
+            Door::Redis => redis_door::NO_WORKER,
+        };
+        return turn_away(&gateway.guests.nobody(), stream, why);
+    };
+    let guest = gateway.guests.of(network);
+    match (gateway.guests.enter(&guest, door), door) {
         (Some(place), _) => {
             let visit = Arc::new(Visit { local, peer, network, guest, _place: place });
             match door {

@@ -89,7 +89,9 @@ pub fn decide(world: &World, catalogue: &Catalogue, question: &Question<'_>) -> 
         (Command::Interrupt { .. }, Some(id)) => {
             decide_of_kept(world, question, id, decide_interrupt)
         }
-        (Command::List(selection), _) => Decision::AlreadySo(list(world, selection)),
+        (Command::List(selection), _) => {
+            Decision::AlreadySo(list(world, selection, question.caller))
+        }
         (Command::Gc { dry_run }, _) => Decision::Enact(Enactment::Collect(*dry_run)),
         (Command::Ping, _) => Decision::AlreadySo(about_this_manager(world)),
         (_, None) => Decision::Refuse(Problem::new(
@@ -139,7 +141,7 @@ fn decide_delete(world: &World, question: &Question<'_>, id: WorkerId, force: Fo
     }
     match recorded_status(world, question, id) {
         Some(status) => already(id, status),
-        None => unknown(id),
+        None => Decision::Refuse(unknown(id)),
     }
 }
 
@@ -169,7 +171,7 @@ fn decide_of_kept(
             _ => decide(worker),
         },
         (None, Some(_)) => gone(),
-        (None, None) => unknown(id),
+        (None, None) => Decision::Refuse(unknown(id)),
     }
 }
 
@@ -214,15 +216,16 @@ fn already(id: WorkerId, status: Status) -> Decision {
     Decision::AlreadySo(content)
 }
 
-fn unknown(id: WorkerId) -> Decision {
-    Decision::Refuse(Problem::new(
+/// Also of a worker that the caller is not to know of.
+pub(crate) fn unknown(id: WorkerId) -> Problem {
+    Problem::new(
         ErrorKind::UnknownWorker,
         format!("no worker has the id {id}, and none has had it lately"),
-    ))
+    )
 }
 
 /// Workers that were not deleted, in the order of their ids: mostly the one in which they were made.
-fn list(world: &World, selection: &Selection) -> Map<String, Value> {
+fn list(world: &World, selection: &Selection, caller: Option<&CallerName>) -> Map<String, Value> {
     let has = |worker: &Worker, (name, value): (&String, &Option<String>)| {
         let own = worker.spec.labels.get(name);
         own.is_some_and(|own| value.as_ref().is_none_or(|value| value == own))
@@ -230,6 +233,10 @@ fn list(world: &World, selection: &Selection) -> Map<String, Value> {
     let chosen: Vec<_> = world
         .workers
         .values()
+        .filter(|worker| {
+            let policy = world.policy.as_ref();
+            policy.is_none_or(|policy| policy.sees(caller, worker.spec.caller.as_ref()))
+        })
         .filter(|worker| selection.after.is_none_or(|after| worker.id > after))
         .filter(|worker| selection.status.is_none_or(|status| worker.status() == status))
         .filter(|worker| selection.labels.iter().all(|label| has(worker, label)))
@@ -244,6 +251,9 @@ fn list(world: &World, selection: &Selection) -> Map<String, Value> {
             "created_at": rfc3339(worker.created_at),
             "labels": worker.spec.labels,
         });
+        if let Some(caller) = &worker.spec.caller {
+            told["caller"] = json!(caller);
+        }
         if worker.queued.is_some() {
             told["queue_place"] = json!(world.capacity.place(worker.id));
         }
@@ -260,9 +270,6 @@ fn admit(world: &World, create: &Create, catalogue: &Catalogue) -> Result<(), Pr
     let agent = catalogue.agent(create.agent_type)?;
     catalogue.check_modules(agent, &create.modules)?;
     let protocol = create.protocol.unwrap_or(agent.head.protocol);
-    if create.limits.disk.is_some() {
-        return Err(not_yet("`limits.disk`", "the other limits"));
-    }
     // Of a program of the caller's own, the caller knows.
     let may_tell_cost = agent.head.tells_cost
         || create.agent_type == AgentType::Custom

@@ -9,7 +9,8 @@
 //! `sources` are what happens without a command, and `sleepers` what comes for workers that are
 //! paused. [`serve`] runs all of it, while this manager has the `lease`. [`client`] is the other
 //! side, for [`run`] and for other programs; [`archive`] moves images to other machines, [`sbom`] lists what is in one,
-//! [`telemetry`] shows what goes on and [`doctor`] what is wrong.
+//! [`telemetry`] shows what goes on and [`doctor`] what is wrong; [`terminal`] is how people see what
+//! workers say.
 
 pub mod act;
 pub mod archive;
@@ -19,6 +20,7 @@ pub use worker_link::chain;
 pub mod client;
 pub mod config;
 pub mod decide;
+mod disk_limits;
 pub mod doctor;
 pub mod driver;
 pub mod engine;
@@ -31,6 +33,7 @@ mod lease;
 pub mod orphan;
 mod outbox;
 pub mod passage;
+pub mod policy;
 pub mod run;
 pub mod sbom;
 pub mod serve;
@@ -38,4 +41,5 @@ mod sleepers;
 mod sources;
 pub mod store;
 pub mod telemetry;
+pub mod terminal;
 pub mod world;

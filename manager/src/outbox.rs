@@ -111,6 +111,7 @@ fn add(batch: &mut Batch<'_>, write: &Write, now: Timestamp) {
         Write::FirstPrompt(request, id, prompt) => {
             batch.put_in(request, *id, ["prompt", prompt.reveal()]);
         }
+        Write::OverDisk(id, limit) => batch.over_disk(*id, *limit),
         Write::Interrupt(request, id) => batch.put_in(request, *id, ["type", "interrupt"]),
         Write::Touch(hash) => batch.touch(hash.as_str(), now),
         Write::ForgetImage(hash) => batch.forget_image(hash.as_str()),
@@ -168,6 +169,7 @@ fn name(write: &Write) -> String {
         Write::Acknowledge(entry) => format!("the acknowledgement of {entry}"),
         Write::FirstPrompt(_, id, _) => format!("the first prompt of {id}"),
         Write::Interrupt(_, id) => format!("the interrupt of {id}"),
+        Write::OverDisk(id, _) => format!("the end of {id} for its disk"),
         Write::Touch(hash) | Write::ForgetImage(hash) | Write::Image(hash, _) => {
             format!("what is known of the image {hash}")
         }

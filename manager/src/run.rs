@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 use worker_protocol::{Output, OutputKind, WorkerId};
 
 use crate::client::{Client, ClientError, Happening, Watch, show, show_build};
+use crate::terminal::{print, tell};
 
 const ACCEPT: Duration = Duration::from_secs(30);
 /// An agent gets time to end; then it is killed.
@@ -61,7 +62,7 @@ pub async fn run(
     ]);
     let accepted = client.request(&fields, ACCEPT).await?;
     if !accepted.is_ok() {
-        eprintln!("{}", accepted.text("message"));
+        tell(accepted.text("message"));
         return Ok(Ending::Failed);
     }
     let ending = stop.run_until_cancelled(follow(&mut watch, id, task.print)).await;
@@ -73,7 +74,7 @@ pub async fn run(
     ];
     let deleted = client.request(&delete, DELETE).await?;
     if !deleted.is_ok() {
-        eprintln!("the worker {id} was not removed: {}", deleted.text("message"));
+        tell(format_args!("the worker {id} was not removed: {}", deleted.text("message")));
     }
     ending.unwrap_or(Ok(Ending::Stopped))
 }
@@ -89,7 +90,7 @@ async fn follow(watch: &mut Watch, id: WorkerId, print: Print) -> Result<Ending,
                     }
                 }
                 Happening::Output(output) => {
-                    tell(&output, print);
+                    put(&output, print);
                     let field = |name: &str| output.data.as_ref().and_then(|data| data.get(name));
                     match output.kind {
                         OutputKind::TurnCompleted => {
@@ -112,7 +113,7 @@ async fn follow(watch: &mut Watch, id: WorkerId, print: Print) -> Result<Ending,
 /// Builds are shared, so their progress is shown whoever asked; of workers, only ours matters.
 fn note(event: &BTreeMap<String, String>, id: WorkerId) -> Option<Ending> {
     if let Some(line) = show_build(event) {
-        eprintln!("{line}");
+        tell(line);
     }
     let text = |name: &str| event.get(name).map(String::as_str).unwrap_or_default();
     if text("type") != "worker" || text("worker_id") != id.to_string() {
@@ -120,22 +121,22 @@ fn note(event: &BTreeMap<String, String>, id: WorkerId) -> Option<Ending> {
     }
     // One that got as far as running says itself how it ended.
     if event.contains_key("error") {
-        eprintln!("{}: {}", text("reason"), text("message"));
+        tell(format_args!("{}: {}", text("reason"), text("message")));
         return Some(Ending::Failed);
     }
     (text("reason") == "deleted").then_some(Ending::Failed)
 }
 
-fn tell(output: &Output, print: Print) {
-    match print {
-        Print::Json => println!("{}", as_json(output)),
+fn put(output: &Output, form: Print) {
+    match form {
+        Print::Json => print(as_json(output)),
         Print::Text => match output.kind {
             OutputKind::Message | OutputKind::Stdout if output.raw.is_none() || is_text(output) => {
-                println!("{}", output.content);
+                print(&output.content);
             }
             _ => {
                 if let Some(line) = show(output) {
-                    eprintln!("{line}");
+                    tell(line);
                 }
             }
         },

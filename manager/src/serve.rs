@@ -162,6 +162,7 @@ impl Loop {
         let mut world = World { manager: Some(name.to_owned()), ..World::default() };
         world.capacity.rules = hands.settings.capacity.clone();
         world.terms = Arc::clone(&hands.settings.terms);
+        world.policy.clone_from(&hands.settings.policy);
         let (tasks, builds) = (JoinSet::new(), BTreeMap::new());
         Self { hands, world, events, writes, nudges, handled, tasks, builds, room_to_build }
     }

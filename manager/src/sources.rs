@@ -13,6 +13,7 @@ use worker_protocol::boot::WhenIdle;
 
 use crate::act::{self, Hands};
 use crate::chain::chain;
+use crate::disk_limits;
 use crate::driver::Event;
 use crate::engine::{EngineError, EngineEvent, Found, InstanceState};
 use crate::image::collect::percent_free;
@@ -60,6 +61,8 @@ pub(crate) fn listen(
     sources.spawn(tick(events, until));
     let (hands, events, until) = each();
     sources.spawn(mind_the_disk(hands, events, until));
+    let (hands, events, until) = each();
+    sources.spawn(disk_limits::watch(hands, events, until));
     let (hands, events, until) = each();
     sources.spawn(mind_the_room(hands, events, until));
     let (hands, events, until) = each();

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::fields::Fields;
 use crate::problem::{Problem, Shown};
+use crate::value;
 
 /// The most bytes of a prompt; Claude Code refuses more than 10 MB on stdin.
 pub const PROMPT_LIMIT: usize = crate::create::PROMPT_LIMIT;
@@ -37,6 +38,9 @@ pub enum Input {
     },
     /// Ends the agent gracefully.
     Stop,
+    /// Ends it since the worker has written more to the disk than so many bytes: the manager sees
+    /// that, and the wrapper cannot.
+    OverDisk(u64),
 }
 
 /// Whether an agent may use a tool.
@@ -108,7 +112,7 @@ impl Input {
         match kind.unwrap_or(Type::Prompt) {
             Type::Prompt => prompt(&fields),
             Type::Interrupt => own(&fields, &[]).map(|()| Self::Interrupt),
-            Type::Stop => own(&fields, &[]).map(|()| Self::Stop),
+            Type::Stop => stop(&fields),
             Type::Answer => answer(&fields),
             Type::Stdin => content(&fields).map(Self::Stdin),
             Type::Keys => content(&fields).map(Self::Keys),
@@ -123,6 +127,14 @@ impl Input {
 fn own(fields: &Fields, names: &[&str]) -> Result<(), Problem> {
     const ALWAYS: [&str; 5] = ["type", "version", "timestamp", "context", "correlation_id"];
     fields.only(&[names, &ALWAYS].concat())
+}
+
+fn stop(fields: &Fields) -> Result<Input, Problem> {
+    own(fields, &["disk"])?;
+    let Some(given) = fields.raw("disk") else { return Ok(Input::Stop) };
+    value::size(given).map(Input::OverDisk).ok_or_else(|| {
+        Problem::malformed(format!("`disk` must be a size, not {}", Shown(&given.to_string())))
+    })
 }
 
 /// The long form has `content`, the short one `prompt`.
@@ -202,6 +214,7 @@ mod tests {
     fn controls_are_read() {
         assert!(read(&[("type", "interrupt")]) == Ok(Input::Interrupt));
         assert!(read(&[("type", "STOP")]) == Ok(Input::Stop));
+        assert!(read(&[("type", "stop"), ("disk", "1048576")]) == Ok(Input::OverDisk(1 << 20)));
         let resize = read(&[("type", "resize"), ("cols", "80"), ("rows", "24")]);
         assert!(resize == Ok(Input::Resize { cols: 80, rows: 24 }));
         let answer = read(&[("type", "answer"), ("permission_id", "p1"), ("decision", "deny")]);
@@ -222,6 +235,7 @@ mod tests {
             (vec![("type", "answer")], "`permission_id` is missing"),
             (vec![("type", "resize"), ("cols", "0"), ("rows", "1")], "`cols` must be"),
             (vec![("type", "stdin")], "`content` is missing"),
+            (vec![("type", "stop"), ("disk", "full")], "`disk` must be a size"),
         ] {
             let message = read(&pairs).err().unwrap();
             assert!(message.contains(part), "{message}");

@@ -1,4 +1,4 @@
-//! A limit of time or cost that was reached, as wrapper and manager tell each other and clients.
+//! A limit of time, cost or disk that was reached, as wrapper and manager tell each other and clients.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -17,6 +17,8 @@ pub enum LimitName {
     MaxLifetime,
     /// The most that the agent may cost.
     MaxCostUsd,
+    /// The most that it may write to the disk.
+    Disk,
 }
 
 impl LimitName {
@@ -28,6 +30,7 @@ impl LimitName {
             Self::IdleTimeout => "idle_timeout",
             Self::MaxLifetime => "max_lifetime",
             Self::MaxCostUsd => "max_cost_usd",
+            Self::Disk => "disk",
         }
     }
 
@@ -39,6 +42,7 @@ impl LimitName {
             Self::IdleTimeout => "idle timeout",
             Self::MaxLifetime => "lifetime limit",
             Self::MaxCostUsd => "cost limit",
+            Self::Disk => "disk limit",
         }
     }
 
@@ -60,6 +64,8 @@ pub enum Reached {
     MaxLifetime(Duration),
     /// The agent has cost so much, in US dollars.
     MaxCostUsd(f64),
+    /// The worker has written more bytes to the disk than these.
+    Disk(u64),
 }
 
 impl Reached {
@@ -71,10 +77,11 @@ impl Reached {
             Self::IdleTimeout(_) => LimitName::IdleTimeout,
             Self::MaxLifetime(_) => LimitName::MaxLifetime,
             Self::MaxCostUsd(_) => LimitName::MaxCostUsd,
+            Self::Disk(_) => LimitName::Disk,
         }
     }
 
-    /// As it stands in an entry's `data.limit`: `value` is in seconds or US dollars.
+    /// As it stands in an entry's `data.limit`: `value` is in seconds, US dollars or bytes.
     #[must_use]
     pub fn to_data(self) -> Value {
         let value = match self {
@@ -82,6 +89,7 @@ impl Reached {
                 seconds(time)
             }
             Self::MaxCostUsd(cost) => json!(cost),
+            Self::Disk(bytes) => json!(bytes),
         };
         json!({"name": self.name().as_str(), "value": value})
     }
@@ -95,6 +103,9 @@ impl fmt::Display for Reached {
             Self::IdleTimeout(time) => write!(f, "there was no work for {} s", seconds(*time)),
             Self::MaxLifetime(time) => write!(f, "the worker has lived for {} s", seconds(*time)),
             Self::MaxCostUsd(cost) => write!(f, "the agent's cost has reached {cost} US dollars"),
+            Self::Disk(bytes) => {
+                write!(f, "the worker has written more than {bytes} bytes to the disk")
+            }
         }?;
         write!(f, " (`limits.{}`)", self.name().as_str())
     }
@@ -117,6 +128,7 @@ mod tests {
             Reached::IdleTimeout(second),
             Reached::MaxLifetime(second),
             Reached::MaxCostUsd(0.5),
+            Reached::Disk(1 << 30),
         ] {
             let exit = json!({"code": 1, "limit": reached.to_data()});
             assert_eq!(LimitName::of_exit(&exit), Some(reached.name()));

@@ -4,13 +4,7 @@ use serde_json::json;
 use worker_tests::harness::{ALL_DAY, Installation, Worker, assert_numbered, of_turn};
 
 pub(crate) fn codex<'a>(it: &'a Installation, fields: &[(&str, &str)]) -> Worker<'a> {
-    let provider = json!({"name": "scripted", "base_url": format!("{}/v1", it.model_url()),
-        "wire_api": "responses", "env_key": "OPENAI_API_KEY", "request_max_retries": 0,
-        "stream_max_retries": 0});
-    let config = json!({"model": "scripted", "model_provider": "scripted",
-        "model_providers": {"scripted": provider}});
-    let env = json!({"OPENAI_API_KEY": "scripted-key", "CODEX_CONFIG": config.to_string()});
-    it.worker(&[&[("agent_type", "CODEX"), ("env", &env.to_string())], fields].concat())
+    it.worker(&[&[("agent_type", "CODEX")], fields].concat())
 }
 
 #[test]

@@ -9,8 +9,7 @@ const TOOL: &str = r#"@model say Looking.
 @model quote"#;
 
 pub(crate) fn gemini<'a>(it: &'a Installation, fields: &[(&str, &str)]) -> Worker<'a> {
-    let env = json!({"GOOGLE_GEMINI_BASE_URL": it.model_url(), "GEMINI_API_KEY": "scripted-key",
-        "GREETING": "servus"});
+    let env = json!({"GREETING": "servus"});
     it.worker(&[&[("agent_type", "GEMINI"), ("env", &env.to_string())], fields].concat())
 }
 

@@ -37,11 +37,9 @@ fn claude_code_stops_in_the_middle_of_a_turn_that_costs_too_much() {
 #[test]
 fn opencode_begins_no_further_turn_when_it_has_cost_enough() {
     let it = Installation::start();
-    let env = serde_json::json!({"ANTHROPIC_BASE_URL": format!("{}/v1", it.model_url())});
     let worker = it.worker(&[
         ("agent_type", "OPENCODE"),
         ("model", "anthropic/claude-sonnet-4-5"),
-        ("env", &env.to_string()),
         ("limits", r#"{"max_cost_usd": 1}"#),
     ]);
     let end = worker.turn("@model usage 1000 100000\n@model say That was dear.");
@@ -109,11 +107,25 @@ fn a_limit_that_would_not_hold_is_refused() {
     for (agent, limit, says) in [
         (&CUSTOM[..], r#"{"max_cost_usd": 1}"#, "does not tell what it costs"),
         (&[("agent_type", "FACTORY")], r#"{"max_cost_usd": 1}"#, "does not tell what it costs"),
-        (&CUSTOM, r#"{"disk": "1g"}"#, "`limits.disk`"),
     ] {
         let create = [&[("command", "create"), ("limits", limit)], agent].concat();
         let reply = it.command(&create);
         assert_eq!(reply.get("error"), "refused", "{reply:?}");
         assert!(reply.get("message").contains(says), "{reply:?}");
     }
+}
+
+#[test]
+fn a_worker_that_fills_the_disk_is_ended_and_says_why() {
+    let it = Installation::start_with(Options::default().file("[limits]\ndisk = \"32m\"\n"));
+    let frugal = it.script("head -c 8000000 /dev/zero >/workspace/some; exec cat");
+    let greedy = it.script(
+        "read go; head -c 20000000 /dev/zero >/tmp/some; head -c 20000000 /dev/zero >~/more; exec cat",
+    );
+    greedy.prompt("go");
+    assert_ended(&greedy, "disk", "FAILED", "disk limit");
+    let told = greedy.said("error").pop().expect("an error entry");
+    assert!(told.content().contains("more than 33554432 bytes to the disk"), "{told:?}");
+    frugal.prompt("still here");
+    frugal.prints("still here");
 }

@@ -11,11 +11,8 @@ const TOOL: &str = r#"@model think Hm.
 
 pub(crate) const SONNET: (&str, &str) = ("model", "anthropic/claude-sonnet-4-5");
 
-/// OpenCode's base URL has the API's version in it, unlike Claude Code's.
 pub(crate) fn opencode<'a>(it: &'a Installation, fields: &[(&str, &str)]) -> Worker<'a> {
-    let env = json!({"ANTHROPIC_BASE_URL": format!("{}/v1", it.model_url())});
-    let usual = [("agent_type", "OPENCODE"), ("env", &env.to_string())];
-    it.worker(&[&usual, fields].concat())
+    it.worker(&[&[("agent_type", "OPENCODE")], fields].concat())
 }
 
 #[test]

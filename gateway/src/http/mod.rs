@@ -30,6 +30,9 @@ use crate::serve::{Gateway, Visit};
 /// What a connection over the limit is told.
 pub const TOO_MANY: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\n\
     connection: close\r\n\r\nThis worker has too many connections to the gateway.\n";
+/// What somebody is told who is on no worker's network.
+pub const NO_WORKER: &str = "HTTP/1.1 403 Forbidden\r\ncontent-type: text/plain\r\n\
+    connection: close\r\n\r\nThis network is no worker's.\n";
 /// Where the gateway says whether it lives, to itself only.
 pub const HEALTH_PATH: &str = "/healthz";
 
@@ -38,7 +41,7 @@ const HEAD_WITHIN: Duration = Duration::from_secs(60);
 /// Models' clients send some thirty.
 const MOST_HEADERS: usize = 100;
 /// Of the head, in bytes: room for long cookies and tokens.
-const LONGEST_HEAD: usize = 64 * 1024;
+const LONGEST_HEAD: usize = 32 * 1024;
 
 /// Answers the requests of one connection.
 pub async fn serve(gateway: Arc<Gateway>, visit: Arc<Visit>, stream: TcpStream) {
@@ -55,7 +58,7 @@ pub async fn serve(gateway: Arc<Gateway>, visit: Arc<Visit>, stream: TcpStream) 
         .with_upgrades()
         .await;
     if let Err(error) = served {
-        debug!(%error, network = ?visit.network, "a connection ended early");
+        debug!(%error, network = %visit.network, "a connection ended early");
     }
 }
 

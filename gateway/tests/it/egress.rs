@@ -140,8 +140,7 @@ fn who_is_on_no_workers_network_gets_nothing() {
     // From one network to the gateway's address on another.
     let (from, to) = (Ipv4Addr::new(127, 0, 1, 3), Ipv4Addr::new(127, 0, 9, 2));
     let mut astray = connect(from, SocketAddr::from((to, gateway.http_port())));
-    write!(astray, "CONNECT localhost:{port} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-        .unwrap();
+    write!(astray, "CONNECT localhost:{port} HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
     let mut answer = String::new();
     astray.read_to_string(&mut answer).unwrap();
     assert_eq!(status(&answer), 403, "{answer}");
@@ -164,6 +163,24 @@ fn a_worker_has_a_share_of_connections_and_others_go_on() {
     drop(held);
     let again = || (greedy.tunnel_status(&format!("localhost:{port}")) == 200).then_some(());
     crate::redis_server::until("a place", again);
+}
+
+#[test]
+fn its_health_is_told_to_its_own_machine_only() {
+    let mut gateway = Gateway::start();
+    let port = gateway.http_port();
+    let check = |address: &str| {
+        let address = format!("{address}:{port}");
+        let mut program = Command::new(env!("CARGO_BIN_EXE_worker-gateway"));
+        program.args(["--check", &address]).status().unwrap().code()
+    };
+    assert_eq!(check("127.0.0.1"), Some(0));
+    assert_eq!(check("127.0.0.2"), Some(1));
+    gateway.redis.kill();
+    assert_eq!(check("127.0.0.1"), Some(0));
+    let worker = gateway.stranger(1);
+    let answer = worker.ask("GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    assert_eq!(status(&answer), 503, "{answer}");
 }
 
 #[test]

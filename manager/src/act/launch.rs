@@ -107,8 +107,7 @@ pub(super) async fn enclose(hands: &Hands, id: WorkerId) -> Result<Enclosure, Pr
 
 /// Where a worker finds Redis: at the gateway. TLS and the like are the gateway's matter.
 pub(super) fn redis_url(hands: &Hands, enclosure: &Enclosure) -> String {
-    let address = Address::parse(&hands.settings.workers_redis_url);
-    let database = address.map(|address| address.database).unwrap_or_default();
+    let database = hands.settings.redis.workers_address().database;
     format!("redis://{}:{REDIS_PORT}/{database}", enclosure.gateway())
 }
 

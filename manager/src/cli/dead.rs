@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use std::process::ExitCode;
 use worker_manager::store::{DeadEntry, Retried, Store};
+use worker_manager::terminal::print;
 
 use super::Error;
 use super::table::Table;
@@ -69,7 +70,7 @@ fn list(entries: &[DeadEntry], json: bool) {
         for entry in entries {
             let mut line = serde_json::json!(entry.fields);
             line["id"] = entry.id.as_str().into();
-            println!("{line}");
+            print(line);
         }
         return;
     }

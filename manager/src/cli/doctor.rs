@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use worker_manager::config::RawConfig;
 use worker_manager::doctor::{Finding, Level, examine};
+use worker_manager::terminal::print;
 
 use super::Error;
 use super::table::Table;
@@ -18,7 +19,7 @@ pub(super) enum Form {
 pub(super) async fn doctor(raw: RawConfig, form: Form) -> Result<ExitCode, Error> {
     let findings = examine(raw, &std::env::current_exe()?).await;
     match form {
-        Form::Json => println!("{}", serde_json::to_string_pretty(&findings)?),
+        Form::Json => print(serde_json::to_string_pretty(&findings)?),
         Form::Table => show(&findings),
     }
     let bad = findings.iter().any(|finding| finding.level == Level::Problem);

@@ -14,6 +14,7 @@ use worker_manager::image::collect::bytes;
 use worker_manager::image::layers::Shares;
 use worker_manager::image::{Catalogue, ImageWish};
 use worker_manager::sbom;
+use worker_manager::terminal;
 use worker_protocol::{Problem, Reply};
 
 use super::Error;
@@ -56,7 +57,7 @@ pub(super) async fn images(hands: &Hands, verb: ImagesVerb) -> Result<ExitCode, 
     match verb {
         ImagesVerb::List => list(hands).await?,
         ImagesVerb::Layers { images } => return layers(hands, &images).await,
-        ImagesVerb::Sbom { image } => println!("{}", sbom::of_image(hands, &image).await?),
+        ImagesVerb::Sbom { image } => terminal::print(sbom::of_image(hands, &image).await?),
         ImagesVerb::Export { file, images } => export(hands, &file, &images).await?,
         ImagesVerb::Import { file } => import(hands, &file).await?,
     }
@@ -175,7 +176,7 @@ pub(super) async fn gc(client: &Client, dry_run: bool) -> Result<ExitCode, Error
     let fields = [("command", "gc".to_owned()), ("dry_run", dry_run.to_string())];
     let reply = client.request(&fields, GC).await?;
     if !reply.is_ok() {
-        eprintln!("worker-manager: {}", reply.text("message"));
+        terminal::tell(format_args!("worker-manager: {}", reply.text("message")));
         return Ok(ExitCode::FAILURE);
     }
     let rows: Vec<serde_json::Value> = serde_json::from_str(&reply.text("images"))?;

@@ -3,6 +3,7 @@
 mod dead;
 mod doctor;
 mod images;
+mod policy;
 mod table;
 
 use clap::{Args, Parser, Subcommand};
@@ -21,11 +22,13 @@ use worker_manager::run::{Ending, Print, Task, run};
 use worker_manager::serve::serve;
 use worker_manager::store::{Retention, Store};
 use worker_manager::telemetry::{http, log};
+use worker_manager::terminal::{self, tell};
 use worker_protocol::ErrorKind;
 
 use dead::DeadVerb;
 use doctor::Form;
 use images::ImagesVerb;
+use policy::PolicyVerb;
 
 /// Runs coding agents in containers, commanded by a Redis stream.
 #[derive(Parser)]
@@ -80,6 +83,11 @@ enum Verb {
     Dead {
         #[command(subcommand)]
         verb: DeadVerb,
+    },
+    /// Look at what callers may do
+    Policy {
+        #[command(subcommand)]
+        verb: PolicyVerb,
     },
     /// Look at images, and move them
     Images {
@@ -145,6 +153,7 @@ pub(crate) fn main(arguments: Arguments) -> ExitCode {
                 Ok(ExitCode::SUCCESS)
             }
             Verb::Gc { dry_run } => images::gc(&client(&raw)?, dry_run).await,
+            Verb::Policy { verb } => policy::policy(verb),
             Verb::Dead { verb } => dead::dead(&store(&raw)?, verb).await,
             Verb::Images { verb } => images::images(&hands(raw)?, verb).await,
         }
@@ -155,7 +164,7 @@ pub(crate) fn main(arguments: Arguments) -> ExitCode {
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
 fn complain(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("worker-manager: {}", chain(error));
+    tell(format_args!("worker-manager: {}", chain(error)));
     ExitCode::from(USAGE)
 }
 
@@ -233,7 +242,7 @@ fn store(raw: &RawConfig) -> Result<Store, Error> {
 
 async fn ping(raw: RawConfig) -> Result<ExitCode, Error> {
     let reply = client(&raw)?.ping().await?;
-    println!("{}", reply.to_json());
+    terminal::print(reply.to_json());
     Ok(if reply.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

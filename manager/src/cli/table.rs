@@ -1,8 +1,9 @@
 //! Rows under each other.
 
 use std::fmt;
+use worker_manager::terminal::line;
 
-/// Columns as wide as what is in them.
+/// Columns as wide as what is in them. A cell may hold what a worker or a caller said.
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
 }
@@ -13,7 +14,7 @@ impl Table {
     }
 
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+        self.rows.push(cells.into_iter().map(|cell| line(&cell).into_owned()).collect());
     }
 }
 

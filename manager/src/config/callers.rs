@@ -3,13 +3,16 @@
 use jiff::SignedDuration;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+use worker_protocol::problem::did_you_mean;
 use worker_protocol::signature::{Key, Signer};
 use worker_protocol::{CallerName, Secret};
 
 use super::settings::{duration, wrong};
 use super::{ConfigError, RawConfig};
 use crate::caller::{Callers, Unsigned};
+use crate::policy::{Policy, Usual};
 
 /// A minute: clocks that are set by a time service differ by less, and a command does not wait so
 /// long while one manager takes over from another.
@@ -84,6 +87,34 @@ pub(super) fn check(raw: &RawConfig) -> Result<Callers, ConfigError> {
     }
     callers.unsigned = if required { Unsigned::Refused } else { Unsigned::Allowed };
     Ok(callers)
+}
+
+/// Reads the policy. Whoever it names has to have a key, or nobody could be that.
+pub(super) fn policy(
+    path: Option<&Path>,
+    callers: &Callers,
+    usual: Usual,
+) -> Result<Option<Arc<Policy>>, ConfigError> {
+    const NAME: &str = "policy (WORKER_POLICY)";
+    let Some(path) = path else { return Ok(None) };
+    let what = "the policy";
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        what,
+        path: path.to_owned(),
+        source,
+    })?;
+    let fault = |fault| wrong(NAME, &format!("{}: {fault}", path.display()));
+    let policy = Policy::parse(&text).map_err(fault)?;
+    let is_known = |name: &&str| {
+        *name == CallerName::ANONYMOUS || callers.keys.keys().any(|key| key.as_str() == *name)
+    };
+    if let Some(name) = policy.callers().find(|name| !is_known(name)) {
+        let near = did_you_mean(name, callers.keys.keys().map(CallerName::as_str));
+        let problem =
+            format!("callers.{name} has no key in `[callers]` of the configuration{near}");
+        return Err(wrong(NAME, &format!("{}: {problem}", path.display())));
+    }
+    Ok(Some(Arc::new(policy.with_usual(usual))))
 }
 
 impl RawConfig {

@@ -35,14 +35,15 @@ pub enum ConfigError {
         #[source]
         source: std::io::Error,
     },
-    /// The configuration file is malformed.
-    #[error("the configuration file {path} is malformed")]
+    /// The configuration file is malformed. The line itself is not shown: it may hold a secret.
+    #[error("the configuration file {path} is malformed: line {line}: {message}")]
     Malformed {
         /// Where it is.
         path: PathBuf,
-        /// What is wrong, and where.
-        #[source]
-        source: Box<toml::de::Error>,
+        /// From 1.
+        line: usize,
+        /// What is wrong.
+        message: String,
     },
     /// A value is wrong.
     #[error("{name}: {problem}")]

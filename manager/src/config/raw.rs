@@ -126,6 +126,8 @@ pub struct RawConfig {
     pub callers: BTreeMap<String, RawCaller>,
     /// Whether commands have to be signed; default: as soon as there are callers.
     pub require_signatures: Option<bool>,
+    /// A file that says what each caller may ask for.
+    pub policy: Option<PathBuf>,
     /// How far the time of a signature may be from the manager's: `60s`.
     pub signature_window: Option<String>,
     /// The caller whose name this program's own commands carry.
@@ -217,9 +219,10 @@ impl RawConfig {
             path: path.to_owned(),
             source,
         })?;
-        let config: Self = toml::from_str(&text).map_err(|source| ConfigError::Malformed {
+        let config: Self = toml::from_str(&text).map_err(|error| ConfigError::Malformed {
             path: path.to_owned(),
-            source: Box::new(source),
+            line: 1 + text.bytes().take(start(&error)).filter(|&byte| byte == b'\n').count(),
+            message: error.message().to_owned(),
         })?;
         Ok(Self { file: Some(path.to_owned()), ..config })
     }
@@ -285,6 +288,7 @@ impl RawConfig {
         path(&mut self.gateway, "WORKER_GATEWAY");
         path(&mut self.templates, "WORKER_TEMPLATES");
         path(&mut self.caller_key_file, "WORKER_CALLER_KEY_FILE");
+        path(&mut self.policy, "WORKER_POLICY");
         let number = |slot: &mut Option<usize>, name: &'static str| match env(name) {
             None => Ok(()),
             Some(value) => value.parse().map(|number| *slot = Some(number)).map_err(|_| {
@@ -312,6 +316,10 @@ impl RawConfig {
     }
 }
 
+fn start(error: &toml::de::Error) -> usize {
+    error.span().map_or(0, |span| span.start)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -327,6 +335,18 @@ mod tests {
             (config.namespace.as_deref(), config.network.as_deref()),
             (Some("b"), Some("n"))
         );
+    }
+
+    #[test]
+    fn a_mistake_is_told_by_its_line_and_not_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("worker-manager.toml");
+        let table = "[credentials]\nA = \"a\"\nB = { valu = \"hunter2\" }";
+        for (text, part) in [(table, "line 3"), ("\nlog = hunter2", "line 2")] {
+            std::fs::write(&path, text).unwrap();
+            let error = crate::chain::chain(&RawConfig::from_file(&path).unwrap_err());
+            assert!(error.contains(part) && !error.contains("hunter2"), "{error}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub struct RedisSource {
     url: String,
     /// As the gateway reaches it.
     workers_url: String,
+    workers_address: Address,
     username: Option<String>,
     password: Option<Secret>,
     password_file: Option<PathBuf>,
@@ -48,14 +49,15 @@ impl RedisSource {
             return Err(wrong(name, "there is a password in `redis_url` too; take one away"));
         }
         let address = Address::parse(&url).map_err(not_at(URL))?;
-        let workers_url = match &raw.worker_redis_url {
-            None => url.clone(),
+        let (workers_url, workers_address) = match &raw.worker_redis_url {
+            None => (url.clone(), address.clone()),
             Some(given) => workers_url(given, &address)?,
         };
         let in_cluster = address.way == Way::Cluster;
         let source = Self {
             url,
             workers_url,
+            workers_address,
             username,
             password,
             password_file: raw.redis_password_file.clone(),
@@ -97,6 +99,12 @@ impl RedisSource {
         &self.workers_url
     }
 
+    /// The same, taken apart.
+    #[must_use]
+    pub fn workers_address(&self) -> &Address {
+        &self.workers_address
+    }
+
     fn shared(&self, url: &str) -> Result<RedisTarget, ConfigError> {
         let of_sentinels =
             read("redis_sentinel_password_file", self.sentinel_password_file.as_ref())?;
@@ -131,7 +139,7 @@ fn password(text: String) -> Secret {
 }
 
 /// The gateway has a user of its own: credentials stay out of its address.
-fn workers_url(given: &str, own: &Address) -> Result<String, ConfigError> {
+fn workers_url(given: &str, own: &Address) -> Result<(String, Address), ConfigError> {
     let (url, ..) = without_credentials(given).map_err(not_at(WORKERS_URL))?;
     let address = Address::parse(&url).map_err(not_at(WORKERS_URL))?;
     let cluster = |address: &Address| address.way == Way::Cluster;
@@ -139,7 +147,7 @@ fn workers_url(given: &str, own: &Address) -> Result<String, ConfigError> {
         let problem = "it must be a cluster where `redis_url` is one: keys have other names there";
         return Err(wrong(WORKERS_URL, problem));
     }
-    Ok(url)
+    Ok((url, address))
 }
 
 fn not_at(name: &'static str) -> impl Fn(LinkError) -> ConfigError {

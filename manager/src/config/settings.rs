@@ -15,6 +15,7 @@ use crate::caller::Callers;
 use crate::engine::{Builder, ENCLOSURE_PREFIX, SystemCalls};
 use crate::image::{ContextFile, ImageWish};
 use crate::passage::Terms;
+use crate::policy::{Policy, Usual};
 use crate::store::Retention;
 use crate::world::Rules;
 
@@ -96,6 +97,8 @@ pub struct Settings {
     pub capacity: Rules,
     /// Who may send commands.
     pub callers: Callers,
+    /// What each of them may ask for; none: everything.
+    pub policy: Option<Arc<Policy>>,
     /// Entries of an output that are kept.
     pub output_entries: usize,
     /// Bytes of a worker's output that wait on disk while Redis is away; 0: none.
@@ -140,6 +143,9 @@ impl Settings {
         let callers = callers::check(&raw)?;
         let (redis, keys) = RedisSource::check(&raw)?;
         let terms = raw.terms()?;
+        let limits = limits(&raw.limits)?;
+        let usual = Usual { limits: limits.clone(), egress: terms.egress.usual.clone() };
+        let policy = callers::policy(raw.policy.as_deref(), &callers, usual)?;
         let beside = |name| own_program.with_file_name(name);
         let wrapper = raw.wrapper.unwrap_or_else(|| beside("worker-wrapper"));
         let gateway = raw.gateway.unwrap_or_else(|| beside("worker-gateway"));
@@ -178,6 +184,7 @@ impl Settings {
             gc: Gc::check(raw.gc)?,
             capacity: raw.capacity.check()?,
             callers,
+            policy,
             output_entries: raw.output_entries.unwrap_or(Defaults::OUTPUT_ENTRIES).max(100),
             spool_bytes: spool(raw.spool.as_deref())?,
             retention,
@@ -186,7 +193,7 @@ impl Settings {
                 .unwrap_or(Defaults::STOP_GRACE),
             orphan_grace: duration("orphan_grace (WORKER_ORPHAN_GRACE)", raw.orphan_grace)?
                 .unwrap_or(Defaults::ORPHAN_GRACE),
-            limits: limits(&raw.limits)?,
+            limits,
             system_calls: system_calls(raw.seccomp.as_deref())?,
             runtime: raw.runtime,
             when_idle: when_idle(raw.when_idle.as_deref())?,

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use std::net::IpAddr;
 use std::time::Duration;
-use url::Url;
+use worker_link::{Address, Way};
 
 use super::Finding;
 use crate::config::Settings;
@@ -12,7 +12,6 @@ use crate::engine::{Engine, InstanceName, Names, Trial};
 const CHECK: &str = "worker";
 /// The wrapper gives up on its own after a few seconds for each address.
 const PATIENCE: Duration = Duration::from_secs(30);
-const DEFAULT_PORT: u16 = 6379;
 
 /// What `worker-wrapper check` tells.
 #[derive(Debug, Default, Deserialize)]
@@ -26,8 +25,10 @@ struct Seen {
 
 pub(super) async fn examine(engine: &dyn Engine, settings: &Settings) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let Some((host, address)) = target(&settings.workers_redis_url) else { return findings };
-    findings.extend(loopback(&host, &settings.workers_redis_url));
+    let plain = target(settings.redis.workers_address());
+    if let Some((host, _)) = &plain {
+        findings.extend(loopback(host, &settings.workers_redis_url));
+    }
     let (base, network) = (&settings.base_image, &settings.network);
     let there = matches!(engine.image(base).await, Ok(Some(_)));
     findings.push(if there {
@@ -45,7 +46,10 @@ pub(super) async fn examine(engine: &dyn Engine, settings: &Settings) -> Vec<Fin
         let text = format!("there is no network {network} yet: the first worker's start makes it");
         Finding::note(CHECK, text)
     });
-    if there && known {
+    if there
+        && known
+        && let Some((host, address)) = plain
+    {
         findings.push(from_inside(engine, settings, &host, address).await);
     }
     findings
@@ -126,16 +130,15 @@ fn judge(seen: &Seen, host: &str, address: &str, network: &str) -> Finding {
     }
 }
 
-/// Host, and host with port.
-fn target(url: &str) -> Option<(String, String)> {
-    let url = Url::parse(url).ok()?;
-    let host = url.host_str()?.to_owned();
-    let address = format!("{host}:{}", url.port().unwrap_or(DEFAULT_PORT));
-    Some((host, address))
+/// Host, and host with port, of a Redis that can be spoken to as it is: without TLS, and without
+/// asking others where it is.
+fn target(address: &Address) -> Option<(String, String)> {
+    let host = address.hosts.first().filter(|_| address.way == Way::Direct && !address.tls)?;
+    (!host.is_socket()).then(|| (host.name.clone(), host.to_string()))
 }
 
 fn loopback(host: &str, url: &str) -> Option<Finding> {
-    let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    let ip = host.parse::<IpAddr>();
     let own = ip.is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified());
     (own || host == "localhost").then(|| {
         let text = format!("{url} means the worker itself, seen from a worker");
@@ -178,10 +181,11 @@ mod tests {
     #[test]
     fn an_address_that_means_the_worker_itself_is_a_problem() {
         for url in ["redis://127.0.0.1:6379/0", "redis://localhost", "redis://[::1]:1/0"] {
-            let (host, _) = target(url).unwrap();
+            let (host, _) = target(&Address::parse(url).unwrap()).unwrap();
             assert!(loopback(&host, url).is_some(), "{url}");
         }
-        let (host, address) = target("redis://10.0.0.1/2").unwrap();
+        assert_eq!(target(&Address::parse("rediss://10.0.0.1").unwrap()), None);
+        let (host, address) = target(&Address::parse("redis://10.0.0.1/2").unwrap()).unwrap();
         assert_eq!((address.as_str(), loopback(&host, "")), ("10.0.0.1:6379", None));
     }
 }

@@ -25,7 +25,7 @@ pub(super) fn arrived(
     if is_known(world, &header, &command, &prior, effects) {
         return;
     }
-    let command = match command {
+    let mut command = match command {
         Ok(command) => command,
         Err(problem) => {
             effects.write(Write::Dead(header.clone(), problem.clone()));
@@ -33,6 +33,11 @@ pub(super) fn arrived(
             return;
         }
     };
+    let of = (&header, worker_id);
+    let judged = super::policy::judge(world, catalogue, of, prior.record.as_ref(), &mut command);
+    if let Err(refusal) = judged {
+        return effects.refuse(&mut world.requests, header, &refusal);
+    }
     let question = Question {
         command: &command,
         request_id: &header.request_id,

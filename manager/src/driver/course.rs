@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use worker_protocol::{Problem, WorkerId};
 
 use super::Nap;
-use super::effects::{Effect, Effects};
+use super::effects::{Effect, Effects, Write};
 use crate::engine::InstanceState;
 use crate::world::{Course, Stage, StepKind, Wish, Worker, World};
 
@@ -61,6 +61,19 @@ pub(super) fn idle(world: &mut World, ids: &[WorkerId], effects: &mut Effects) {
         let awake = matches!(worker.stage, Stage::Running { .. }) && worker.course == Course::Awake;
         if awake && !settling && worker.wish == Wish::Run {
             nap(worker, effects);
+        }
+    }
+}
+
+/// These have written more to the disk than they may. Their wrappers end them, as for other limits;
+/// they are told each time it is seen.
+pub(super) fn over_disk(world: &World, over: &[(WorkerId, u64)], effects: &mut Effects) {
+    for (id, limit) in over {
+        let runs = |worker: &&Worker| {
+            matches!(worker.stage, Stage::Running { .. }) && worker.wish == Wish::Run
+        };
+        if world.workers.get(id).filter(runs).is_some() {
+            effects.write(Write::OverDisk(*id, *limit));
         }
     }
 }

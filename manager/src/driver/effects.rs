@@ -128,6 +128,8 @@ pub enum Write {
     FirstPrompt(RequestName, WorkerId, Secret),
     /// The end of a worker's turn, once for the request.
     Interrupt(RequestName, WorkerId),
+    /// A worker has written more to the disk than so many bytes, and is to end.
+    OverDisk(WorkerId, u64),
     /// An image is used.
     Touch(ImageHash),
     /// What is known about an image that was built.

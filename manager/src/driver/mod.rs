@@ -12,6 +12,7 @@ mod effects;
 mod observe;
 mod orphans;
 mod outcome;
+mod policy;
 mod restart;
 #[cfg(test)]
 mod transcript;
@@ -68,6 +69,8 @@ pub enum Event {
     InstanceStarted(WorkerId),
     /// These workers have had nothing to do for as long as they may.
     Idle(Vec<WorkerId>),
+    /// These workers have written more to the disk than they may: more than so many bytes.
+    OverDisk(Vec<(WorkerId, u64)>),
     /// Something arrived for a worker that stands still, or may have.
     Called(WorkerId),
     /// What the engine has.
@@ -253,6 +256,7 @@ pub fn handle(
         Event::Listed { asked_at, found } => observe::listed(world, asked_at, found, &mut effects),
         Event::Unseen => course::unseen(world, &mut effects),
         Event::Idle(ids) => course::idle(world, &ids, &mut effects),
+        Event::OverDisk(over) => course::over_disk(world, &over, &mut effects),
         Event::Called(id) => {
             if let Some(worker) = world.workers.get_mut(&id) {
                 course::called(worker, &mut effects);

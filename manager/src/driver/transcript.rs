@@ -110,6 +110,9 @@ impl Play {
             ("started-outside", id) => Event::InstanceStarted(worker(id)),
             ("idle", ids) => Event::Idle(ids.split(',').map(worker).collect()),
             ("called", id) => Event::Called(worker(id)),
+            ("over-disk", ids) => {
+                Event::OverDisk(ids.split(',').map(|id| (worker(id), 1 << 30)).collect())
+            }
             ("built", result) => self.built(1, result),
             ("built-late", result) => self.built(2, result),
             ("building", line) => {

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -213,6 +214,13 @@ impl Engine for Attended {
 
     async fn list(&self, labels: &[(String, String)]) -> Result<Vec<Found>, EngineError> {
         self.ask("list", self.inner.list(labels)).await
+    }
+
+    async fn written(
+        &self,
+        labels: &[(String, String)],
+    ) -> Result<BTreeMap<InstanceName, u64>, EngineError> {
+        self.ask("written", self.inner.written(labels)).await
     }
 
     async fn leftovers(&self, labels: &[(String, String)]) -> Result<Vec<Leftover>, EngineError> {

@@ -26,6 +26,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What a host can do for the manager. Every verb may be called again after a failure or a crash
@@ -136,6 +137,13 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Every instance that carries all of these labels, running or not.
     async fn list(&self, labels: &[(String, String)]) -> Result<Vec<Found>, EngineError>;
+
+    /// Bytes that each instance which carries all of these labels has written to the disk. The
+    /// engine may take a while to add them up.
+    async fn written(
+        &self,
+        labels: &[(String, String)],
+    ) -> Result<BTreeMap<InstanceName, u64>, EngineError>;
 
     /// What is left of instances that carried all of these labels and are gone.
     async fn leftovers(&self, labels: &[(String, String)]) -> Result<Vec<Leftover>, EngineError>;

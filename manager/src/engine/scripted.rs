@@ -82,6 +82,7 @@ struct State {
     starts: BTreeMap<InstanceName, usize>,
     left: BTreeMap<InstanceName, BTreeMap<String, String>>,
     last_words: BTreeMap<InstanceName, String>,
+    written: BTreeMap<InstanceName, u64>,
     enclosures: BTreeMap<InstanceName, Enclosure>,
     gateway: Option<Found>,
     printed_in_trials: String,
@@ -166,6 +167,11 @@ impl ScriptedEngine {
     #[must_use]
     pub fn left(&self) -> Vec<InstanceName> {
         self.state().left.keys().cloned().collect()
+    }
+
+    /// An instance has written so many bytes.
+    pub fn set_written(&self, name: &InstanceName, bytes: u64) {
+        self.state().written.insert(name.clone(), bytes);
     }
 
     /// The disk is so full.
@@ -494,6 +500,13 @@ impl Engine for ScriptedEngine {
         self.call(Verb::List).await?;
         let has = |found: &Found| labels.iter().all(|(k, v)| found.labels.get(k) == Some(v));
         Ok(self.state().instances.values().filter(|found| has(found)).cloned().collect())
+    }
+
+    async fn written(
+        &self,
+        _labels: &[(String, String)],
+    ) -> Result<BTreeMap<InstanceName, u64>, EngineError> {
+        Ok(self.state().written.clone())
     }
 
     async fn leftovers(&self, labels: &[(String, String)]) -> Result<Vec<Leftover>, EngineError> {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
-use worker_link::Address;
+use worker_link::Host;
 use worker_protocol::gateway::{Passage, Reach, SELF_TEST_HOST};
 use worker_protocol::{ErrorKind, Problem, WorkerId};
 
@@ -75,7 +75,7 @@ async fn look(
     enclosure: &Enclosure,
 ) -> Result<Verdict, Problem> {
     let mut arguments = vec!["confined".to_owned(), enclosure.gateway().to_string()];
-    arguments.extend(forbidden(&hands.settings.workers_redis_url));
+    arguments.extend(forbidden(&hands.settings.redis.workers_address().hosts));
     let trial = Trial {
         name,
         image: gateway.image.tag.clone(),
@@ -102,14 +102,13 @@ async fn look(
 }
 
 /// Addresses that are to be out of reach.
-fn forbidden(redis_url: &str) -> BTreeSet<String> {
+fn forbidden(redis: &[Host]) -> BTreeSet<String> {
     let mut all: BTreeSet<_> = OUTSIDE.map(str::to_owned).into();
     // An IPv6 address is none that a worker could use at all.
     let own = host::addresses().into_iter().filter(IpAddr::is_ipv4);
     all.extend(own.take(MOST).map(|address| format!("{address}:{ANY_PORT}")));
-    let redis = Address::parse(redis_url).map(|address| address.hosts).unwrap_or_default();
-    let known = redis.into_iter().filter(|host| host.name.parse::<IpAddr>().is_ok());
-    all.extend(known.map(|host| host.to_string()));
+    let by_address = redis.iter().filter(|host| host.name.parse::<IpAddr>().is_ok());
+    all.extend(by_address.take(MOST).map(Host::to_string));
     all
 }
 
@@ -183,7 +182,9 @@ mod tests {
 
     #[test]
     fn where_redis_is_no_worker_goes_by_itself() {
-        assert!(forbidden("redis://10.0.0.1:7000/0").contains("10.0.0.1:7000"));
-        assert!(forbidden("redis://redis/0").contains("169.254.169.254:80"));
+        let host = |name: &str| Host { name: name.to_owned(), port: 7000 };
+        let all = forbidden(&[host("10.0.0.1"), host("redis")]);
+        assert!(all.contains("10.0.0.1:7000") && all.contains("169.254.169.254:80"));
+        assert!(!all.contains("redis:7000"));
     }
 }

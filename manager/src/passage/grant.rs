@@ -70,6 +70,18 @@ impl Terms {
         Ok(grant)
     }
 
+    /// Credentials that an agent has where a wish names none.
+    pub fn usual(
+        &self,
+        agent: &AgentTemplate,
+    ) -> impl Iterator<Item = (&CredentialName, &Credential)> {
+        self.credentials.iter().filter(|(name, credential)| {
+            name.as_str() == credential.variable
+                && agent.head.credentials.contains(&credential.variable)
+                && credential.is_for(agent)
+        })
+    }
+
     fn chosen<'a>(
         &'a self,
         spec: &Create,
@@ -78,14 +90,7 @@ impl Terms {
         let names = match &spec.credentials {
             Credentials::None => return Ok(Vec::new()),
             Credentials::Usual => {
-                let all = self.credentials.iter();
-                let listed = |variable: &String| agent.head.credentials.contains(variable);
-                let usual = all.filter(|(name, credential)| {
-                    name.as_str() == credential.variable
-                        && listed(&credential.variable)
-                        && credential.is_for(agent)
-                });
-                return Ok(usual.collect());
+                return Ok(self.usual(agent).collect());
             }
             Credentials::Named(names) => names,
         };

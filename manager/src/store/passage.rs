@@ -1,11 +1,11 @@
 //! What the gateway has in Redis: a user of its own, and what each worker may reach.
 
 use std::net::Ipv4Addr;
-use worker_protocol::Secret;
 use worker_protocol::gateway::{GatewayKeys, Passage};
+use worker_protocol::{Secret, WorkerId};
 
 use super::connect::{Store, StoreError};
-use super::worker::{Admission, new_password};
+use super::worker::{Admission, CLOSED, new_password};
 
 impl Store {
     /// The gateway's keys.
@@ -77,6 +77,16 @@ impl Store {
         pipe.hdel(self.keys.passages(), network.to_string());
         self.apply_all(&mut pipe, "close a passage").await
     }
+
+    /// Forgets what a worker has used of models: nothing is left of it.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn forget_spent(&self, id: WorkerId) -> Result<(), StoreError> {
+        let mut pipe = redis::pipe();
+        pipe.hdel(self.keys.spent(), &[format!("{id}:requests"), format!("{id}:usd")]);
+        self.apply_all(&mut pipe, "forget what a worker has used").await
+    }
 }
 
 /// What the gateway's user may do: read what workers may reach, count what they use, and tell of
@@ -84,14 +94,18 @@ impl Store {
 fn rules(admission: &Admission, keys: &GatewayKeys) -> Vec<String> {
     vec![
         "reset".to_owned(),
+        "resetchannels".to_owned(),
         "on".to_owned(),
         format!("#{}", admission.0),
         "-@all".to_owned(),
         "+ping".to_owned(),
         "+select".to_owned(),
-        format!("(-@all +hget ~{})", keys.passages),
-        format!("(-@all +hincrby +hincrbyfloat +hmget ~{})", keys.spent),
-        format!("(-@all +xadd ~{})", keys.events),
+        // By these it finds the master.
+        "+role".to_owned(),
+        "+cluster|slots".to_owned(),
+        format!("({CLOSED} +hget ~{})", keys.passages),
+        format!("({CLOSED} +hincrby +hincrbyfloat +hmget ~{})", keys.spent),
+        format!("({CLOSED} +xadd ~{})", keys.events),
     ]
 }
 
@@ -104,6 +118,6 @@ mod tests {
         let keys = GatewayKeys { passages: "p".into(), spent: "s".into(), events: "e".into() };
         let rules = rules(&Admission::of("p"), &keys);
         assert!(rules.iter().all(|rule| !rule.contains('*')));
-        assert!(rules.contains(&"(-@all +hget ~p)".to_owned()));
+        assert!(rules.contains(&format!("({CLOSED} +hget ~p)")));
     }
 }

@@ -257,7 +257,7 @@ impl Store {
 }
 
 /// No command; and no channel, which a Redis with `acl-pubsub-default allchannels` opens otherwise.
-const CLOSED: &str = "resetchannels -@all";
+pub(super) const CLOSED: &str = "resetchannels -@all";
 
 /// What a worker's user may do: read its input, write its output, show that it lives. Each rule
 /// names whole keys, so that no pattern can reach further.

@@ -192,6 +192,13 @@ impl Batch<'_> {
         }
     }
 
+    /// Has a worker's wrapper end it. One that is gone has no input.
+    pub(crate) fn over_disk(&mut self, id: WorkerId, limit: u64) {
+        let mut add = redis::cmd("XADD");
+        add.arg(self.store.keys.input(id)).arg("NOMKSTREAM").arg("*");
+        self.pipe.add_command(add.arg("type").arg("stop").arg("disk").arg(limit).clone());
+    }
+
     /// A worker is gone: out of the index, and what it leaves behind expires.
     pub(crate) fn farewell(&mut self, id: WorkerId) {
         let keys = &self.store.keys;

@@ -7,6 +7,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use super::trace::{Export, ExportError};
 use crate::config::RawConfig;
+use crate::terminal::Lines;
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +37,7 @@ pub fn open(raw: &RawConfig) -> Result<Option<Export>, LogError> {
         level => format!("warn,worker_manager={level}"),
     };
     let filter = EnvFilter::try_new(filter).map_err(LogError::Filter)?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| Lines(std::io::stderr()));
     let lines = match raw.log_format.as_deref() {
         None | Some("text") => lines.with_ansi(false).with_filter(filter).boxed(),
         Some("json") => lines.json().with_filter(filter).boxed(),

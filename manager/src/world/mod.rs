@@ -34,6 +34,7 @@ use worker_protocol::{Status, WorkerId};
 use crate::image::ImageHash;
 use crate::image::collect::Shield;
 use crate::passage::Terms;
+use crate::policy::Policy;
 
 /// Everything that decisions are made from.
 #[derive(Default)]
@@ -46,6 +47,8 @@ pub struct World {
     pub builds: Builds,
     /// What workers may reach, and as whom.
     pub terms: Arc<Terms>,
+    /// What each caller may ask for; none: everything.
+    pub policy: Option<Arc<Policy>>,
     /// Collections of images.
     pub sweeps: Sweeps,
     /// How much there may be at once, and who waits for room.

@@ -14,6 +14,7 @@ mod limits;
 mod orphans;
 mod passage;
 mod pause;
+mod policy;
 mod reach;
 mod rest;
 mod restart;

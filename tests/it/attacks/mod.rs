@@ -3,11 +3,15 @@
 //!
 //! Raw system calls are made by `perl`, which every Debian has. Its numbers are those of x86-64.
 
+mod builds;
 mod greed;
 mod image;
 mod kernel;
 mod outside;
 mod places;
+mod redis;
+mod repository;
+mod terminal;
 mod wrapper;
 
 use worker_tests::harness::{Installation, Worker};

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use worker_manager::failpoint::Failpoint;
 
 use super::database::Redis;
+use super::terminal;
 use super::{
     Engine, Entry, Environment, PrivateEngine, Program, RedisServer, Reply, Templates, Worker,
     until,
@@ -21,6 +22,10 @@ use super::{
 pub(super) const SOON: Duration = Duration::from_secs(180);
 /// A first build fetches packages and an agent of several hundred MB.
 const BUILD: Duration = Duration::from_secs(600);
+
+/// Codex tries again for minutes what the model refuses.
+const CODEX_CONFIG: &str = r#"{"model": "scripted", "model_providers": {"gateway":
+    {"request_max_retries": 0, "stream_max_retries": 0}}}"#;
 
 /// What differs from the usual installation.
 #[derive(Default)]
@@ -146,6 +151,13 @@ impl Installation {
         installation
     }
 
+    /// Gives managers that are started from now on another configuration file: what it says may
+    /// need an address that was not known before.
+    pub fn write_configuration(&self, text: &str) {
+        let file = self.folder.path().join("worker-manager.toml");
+        std::fs::write(file, text).expect("a configuration file");
+    }
+
     /// Starts a manager, and waits until it answers.
     pub fn start_manager(&self) {
         self.start_manager_quietly();
@@ -185,6 +197,12 @@ impl Installation {
             &self.variables,
             &self.folder.path().join(name),
         )
+    }
+
+    /// Runs `worker-manager` with the manager's own environment on a terminal, to its end, and gives
+    /// what that was sent.
+    pub fn on_a_terminal(&self, arguments: &[&str]) -> String {
+        terminal::shown(&self.environment, arguments, &self.variables, BUILD)
     }
 
     /// Starts one more manager, with some variables of its own, and waits for nothing.
@@ -368,6 +386,11 @@ fn usual_variables(
         ("WORKER_LEASE", "1s".to_owned()),
         ("ANTHROPIC_BASE_URL", model.base_url()),
         ("ANTHROPIC_API_KEY", "scripted-key".to_owned()),
+        ("OPENAI_BASE_URL", format!("{}/v1", model.base_url())),
+        ("OPENAI_API_KEY", "scripted-key".to_owned()),
+        ("GOOGLE_GEMINI_BASE_URL", model.base_url()),
+        ("GEMINI_API_KEY", "scripted-key".to_owned()),
+        ("CODEX_CONFIG", CODEX_CONFIG.to_owned()),
     ];
     variables.extend(environment.ca_bundle.clone().map(|path| ("WORKER_CA_BUNDLE", path)));
     variables.extend(environment.docker_host.clone().map(|host| ("DOCKER_HOST", host)));

@@ -23,6 +23,7 @@ mod redis_server;
 mod reply;
 mod scrape;
 mod templates;
+mod terminal;
 mod worker;
 
 pub use database::Redis;

@@ -24,14 +24,6 @@ const END: Duration = Duration::from_secs(30);
 
 const FIRST_PROCESS: &str = include_str!("private_engine.sh");
 
-/// What becomes of containers when a daemon is started again.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Restart {
-    EndsContainers,
-    /// The daemon's `live-restore`.
-    KeepsContainers,
-}
-
 /// A running engine. Dropping it takes away all that it has.
 pub struct PrivateEngine {
     /// Of its end of the way to this machine, and of its control group.
@@ -53,30 +45,41 @@ impl PrivateEngine {
 
     /// One that has no image.
     pub fn empty() -> Self {
-        Self::on_disk(None, Restart::EndsContainers)
+        Self::on_disk(None, "")
     }
 
     /// One that has the base image, whose containers outlive its daemon.
     pub fn live_restoring() -> Self {
-        let engine = Self::on_disk(None, Restart::KeepsContainers);
+        Self::with("--live-restore")
+    }
+
+    /// One in whose containers root is nobody on this machine. The range of users is the one that the
+    /// first process writes down.
+    pub fn with_user_namespaces() -> Self {
+        Self::with("--userns-remap=nobody:nogroup")
+    }
+
+    /// One that has the base image, whose daemon is started with this option.
+    pub fn with(option: &str) -> Self {
+        let engine = Self::on_disk(None, option);
         engine.load_base_image();
         engine
     }
 
     /// One with the base image on a disk of this size, such as `300m`.
     pub fn small(size: &str) -> Self {
-        let engine = Self::on_disk(Some(size), Restart::EndsContainers);
+        let engine = Self::on_disk(Some(size), "");
         engine.load_base_image();
         engine
     }
 
-    fn on_disk(size: Option<&str>, restart: Restart) -> Self {
+    fn on_disk(size: Option<&str>, option: &str) -> Self {
         let environment = Environment::read();
         let name = format!("wt{}", &Uuid::new_v4().simple().to_string()[..12]);
         // Not in /tmp, which may be kept in memory.
         let folder = tempfile::Builder::new().prefix("worker-engine-").tempdir_in("/var/tmp");
         let folder = folder.expect("a folder in /var/tmp");
-        let mut first_process = first_process(folder.path(), &name, size, restart);
+        let mut first_process = first_process(folder.path(), &name, size, option);
         let orders = first_process.stdin.take();
         let answers = BufReader::new(first_process.stdout.take().expect("a pipe"));
         let mut engine = Self { name, environment, first_process, orders, answers, folder };
@@ -195,13 +198,13 @@ impl Drop for PrivateEngine {
 
 /// Starts what everything else starts in; in a process group of its own, so that whoever kills that
 /// of the test does not keep it from clearing up.
-fn first_process(folder: &Path, name: &str, size: Option<&str>, restart: Restart) -> Child {
+fn first_process(folder: &Path, name: &str, size: Option<&str>, option: &str) -> Child {
     Command::new("unshare")
         .args(["--mount", "--net", "--pid", "--fork", "--mount-proc", "--kill-child"])
         .args(["bash", "-c", FIRST_PROCESS, "private-engine"])
         .arg(folder)
         .arg(name)
-        .arg(if restart == Restart::KeepsContainers { "--live-restore" } else { "" })
+        .arg(option)
         .args(size)
         .process_group(0)
         .stdin(Stdio::piped())

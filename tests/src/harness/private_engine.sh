@@ -3,12 +3,12 @@
 # it is told on stdin, one line each, and answers each with a line. When stdin
 # ends, because the test has ended or was killed, it takes away all there is.
 #
-# Arguments: the engine's folder, its control group, `--live-restore` or nothing,
-# and the size of its disk if that is to be one of its own.
+# Arguments: the engine's folder, its control group, an option of the daemon's or
+# nothing, and the size of its disk if that is to be one of its own.
 set -u
 # It ends by killing everybody whom it can see.
 [ "$$" = 1 ] || exit
-folder=$1 group=$2 live=$3 size=${4:-}
+folder=$1 group=$2 option=$3 size=${4:-}
 engine=''
 
 # Without the machine's own /run there is no containerd to be found but ours, and
@@ -16,6 +16,16 @@ engine=''
 mount -t tmpfs tmpfs /run || exit
 mkdir -p /run/lock "$folder/data" || exit
 [ -z "$size" ] || mount -t tmpfs -o "size=$size" tmpfs "$folder/data" || exit
+
+# Where root in a container is to be another user, there has to be a range of users,
+# which is written down for this engine alone, and the way to its files be open.
+case $option in
+    --userns-remap=*)
+        echo nobody:300000:65536 >/run/users && echo nogroup:300000:65536 >>/run/users &&
+            mount --bind /run/users /etc/subuid && mount --bind /run/users /etc/subgid &&
+            chmod 711 "$folder" || exit
+        ;;
+esac
 
 # Whoever tries to reach the internet is to hear at once that there is none.
 echo 0 >/proc/sys/net/ipv4/icmp_ratelimit || exit
@@ -30,7 +40,7 @@ join() {
 start() {
     rm -f /run/docker.pid "$folder/docker.sock" \
         /run/docker/containerd/containerd.pid /run/docker/containerd/*.sock*
-    dockerd ${live:+"$live"} --host "unix://$folder/docker.sock" --data-root "$folder/data" \
+    dockerd ${option:+"$option"} --host "unix://$folder/docker.sock" --data-root "$folder/data" \
         --cgroup-parent "/$group" --exec-opt native.cgroupdriver=cgroupfs \
         --bip 10.214.0.1/24 --default-address-pool base=10.214.128.0/17,size=24 \
         >>"$folder/engine.log" 2>&1 &

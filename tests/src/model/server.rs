@@ -33,8 +33,11 @@ pub struct SeenRequest {
     pub method: String,
     /// The path, without what follows a `?`.
     pub path: String,
-    /// The names of the headers. Their values may be secrets and are not kept.
+    /// The names of the headers. Their values may be secrets and are not shown.
     pub headers: Vec<String>,
+    /// What opens the service, as the request showed it.
+    #[serde(skip)]
+    pub key: Option<String>,
     /// The body; null where it is no JSON.
     pub body: Value,
     /// The status of the answer.
@@ -153,10 +156,18 @@ async fn play(
         method: method.to_string(),
         path: uri.path().to_owned(),
         headers: headers.keys().map(ToString::to_string).collect(),
+        key: key(&headers),
         body: serde_json::from_slice(&body).unwrap_or(Value::Null),
         status: answer.status,
     });
     respond(answer, &id, stage.running.clone())
+}
+
+/// Each vendor has a header of its own.
+fn key(headers: &HeaderMap) -> Option<String> {
+    let shown = ["x-api-key", "authorization", "x-goog-api-key"];
+    let value = shown.iter().find_map(|name| headers.get(*name))?.to_str().ok()?;
+    Some(value.strip_prefix("Bearer ").unwrap_or(value).to_owned())
 }
 
 fn respond(answer: Answer, id: &str, running: watch::Receiver<()>) -> Response<Body> {

@@ -50,6 +50,7 @@ impl Bridge {
         match input {
             Input::Interrupt => self.interrupt(now),
             Input::Stop => self.stop(Why::Wanted, now),
+            Input::OverDisk(limit) => self.over_disk(limit, now),
             Input::Stdin(text) => {
                 return self.typed(text.len(), now, |driver, told| driver.stdin(&text, told));
             }

@@ -1,4 +1,4 @@
-//! Limits of time and cost that end the worker.
+//! Limits of time, cost and disk that end the worker.
 //!
 //! A turn that runs is told to end first: so the agent keeps its session, and its cost is known.
 
@@ -65,10 +65,12 @@ impl Bridge {
         self.work_is_done() && self.ending.outcome != Some(Outcome::Limit)
     }
 
-    /// Whether the worker ends before its work was done.
+    /// Whether the worker ends before its work was done. One that is over its disk has failed: what
+    /// it was about to write is missing.
     pub(super) fn is_cut_short(&self) -> bool {
         let turn_was = self.ending.outcome == Some(Outcome::Limit);
-        turn_was || self.is_headless() || !self.queue.is_empty()
+        let disk = matches!(self.limits.reached, Some(Reached::Disk(_)));
+        turn_was || disk || self.is_headless() || !self.queue.is_empty()
     }
 
     fn is_busy(&self) -> bool {
@@ -111,6 +113,13 @@ impl Bridge {
         dear.map(Reached::MaxCostUsd)
             .or(old.map(Reached::MaxLifetime))
             .or(idle.map(Reached::IdleTimeout))
+    }
+
+    /// It is told again until it has ended.
+    pub(super) fn over_disk(&mut self, limit: u64, now: Now) {
+        if self.limits.reached.is_none() && !self.ending.has_begun() {
+            self.reach(Reached::Disk(limit), now);
+        }
     }
 
     fn reach(&mut self, reached: Reached, now: Now) {

@@ -215,6 +215,7 @@ pub(super) fn shown_write(write: &Write) -> String {
         }
         Write::Dead(header, _) => format!("dead {}", header.entry_id),
         Write::Acknowledge(entry) => format!("acknowledge {entry}"),
+        Write::OverDisk(id, limit) => format!("end {} over its disk of {limit}", named(*id)),
         Write::Interrupt(_, id) => format!("interrupt the turn of {}", named(*id)),
         Write::FirstPrompt(_, id, _) => format!("first prompt of {}", named(*id)),
         Write::Touch(_) => "touch the image".to_owned(),

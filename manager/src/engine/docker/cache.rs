@@ -5,6 +5,7 @@ use bollard::query_parameters::{
     ListImagesOptionsBuilder, PruneBuildOptionsBuilder, RemoveImageOptionsBuilder,
 };
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -59,20 +60,29 @@ impl DockerEngine {
         all.map_err(|error| self.failed("list", "images", error))
     }
 
-    /// Beside records, engines before 23.0 add up everything else that they keep, which takes time.
     async fn records(&self) -> Result<Vec<Record>, EngineError> {
+        let usage: Usage = self.disk_usage("build-cache").await?;
+        Ok(usage.records.unwrap_or_default())
+    }
+
+    /// Beside what is asked for, engines before 23.0 add up everything else that they keep, which
+    /// takes time.
+    pub(super) async fn disk_usage<T: DeserializeOwned>(
+        &self,
+        kind: &str,
+    ) -> Result<T, EngineError> {
         let minor = self.client().await?.client_version().minor_version.min(RECORDS_API);
-        let path = format!("/v1.{minor}/system/df?type=build-cache");
+        let path = format!("/v1.{minor}/system/df?type={kind}");
         let deadline = Instant::now() + SLOW;
         loop {
-            match self.get::<Usage>(&path).await {
+            match self.get(&path).await {
                 Err(EngineError::Refused { reason, .. })
                     if BUSY.iter().any(|busy| reason.contains(busy))
                         && Instant::now() < deadline =>
                 {
                     tokio::time::sleep(BUSY_PAUSE).await;
                 }
-                usage => return Ok(usage?.records.unwrap_or_default()),
+                usage => return usage,
             }
         }
     }

@@ -12,8 +12,8 @@
 //!   waits, and [`volumes`], and [`found`] reads how one stands; [`hardening`] with [`seccomp`] is what
 //!   keeps it from the host;
 //! - [`enclosure`] is a container's network, and [`gateway`] its only neighbour there;
-//! - [`last_words`], [`memory`], [`network`], [`pause`], [`watch`] and [`trial`] do what their names
-//!   say.
+//! - [`last_words`], [`memory`], [`network`], [`pause`], [`usage`], [`watch`] and [`trial`] do what
+//!   their names say.
 
 mod apart;
 mod archive;
@@ -43,6 +43,7 @@ mod printed;
 mod readiness;
 mod seccomp;
 mod trial;
+mod usage;
 mod verbs;
 mod volumes;
 mod watch;

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::DockerEngine;
@@ -135,6 +136,13 @@ impl Engine for DockerEngine {
 
     async fn list(&self, labels: &[(String, String)]) -> Result<Vec<Found>, EngineError> {
         self.list_containers(labels).await
+    }
+
+    async fn written(
+        &self,
+        labels: &[(String, String)],
+    ) -> Result<BTreeMap<InstanceName, u64>, EngineError> {
+        self.written_by_instances(labels).await
     }
 
     async fn leftovers(&self, labels: &[(String, String)]) -> Result<Vec<Leftover>, EngineError> {

@@ -92,6 +92,6 @@ impl DockerEngine {
     }
 }
 
-fn owner(volume: &str) -> Option<InstanceName> {
+pub(super) fn owner(volume: &str) -> Option<InstanceName> {
     volume.rsplit_once('-').map(|(name, _)| InstanceName(name.to_owned()))
 }
