@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
-use worker_link::Address;
 use worker_protocol::gateway::REDIS_PORT;
 use worker_protocol::{Create, ErrorKind, Problem, WorkerId};
 
