@@ -17,6 +17,7 @@ mod credentials;
 mod dead;
 mod docker_module;
 mod doctor;
+mod egress;
 mod factory;
 mod faults;
 mod gemini;
