@@ -91,14 +91,21 @@ end_background() {
 # What runs beside a worker is on the network, and the worker is on its address;
 # the two share volumes that are named after the worker.
 remove_workers() {
-    local left beside worker
-    left=$(timeout 20 docker ps --all --quiet --filter "network=$WORKER_NETWORK" 2>/dev/null) || return 0
-    [ -n "$left" ] || return 0
-    say "removing $(wc -w <<<"$left") container(s) that were left behind"
-    beside=$(xargs docker inspect --format '{{index .Config.Labels "io.worker-manager.companion"}}' <<<"$left" 2>/dev/null) || true
-    xargs docker rm --force --volumes <<<"$left $beside" >/dev/null 2>&1 || true
-    for worker in $beside; do
-        docker volume rm --force "$worker-shared" "$worker-state" >/dev/null 2>&1 || true
+    local gateways gateway namespace worker
+    gateways=$(timeout 20 docker ps --all --format '{{.Names}}' --filter "network=$WORKER_NETWORK" \
+        --filter label=io.worker-manager.gateway 2>/dev/null) || return 0
+    for gateway in $gateways; do
+        say "removing $gateway and its workers, which were left behind"
+        namespace=${gateway%-gateway}
+        docker rm --force "$gateway" "$gateway-trial" >/dev/null 2>&1 || true
+        docker network rm "$gateway-trial-network" >/dev/null 2>&1 || true
+        for worker in $(docker ps --all --format '{{.Names}}' \
+            --filter "label=io.worker-manager.namespace=$namespace" 2>/dev/null); do
+            docker rm --force --volumes "$worker" "$worker-companion" >/dev/null 2>&1 || true
+            docker network rm "$worker-network" >/dev/null 2>&1 || true
+            docker volume rm --force "$worker-home" "$worker-shared" "$worker-state" \
+                >/dev/null 2>&1 || true
+        done
     done
 }
 

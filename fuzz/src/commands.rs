@@ -9,6 +9,7 @@ use worker_manager::label;
 use worker_manager::terminal;
 use worker_protocol::gateway::{GatewayBoot, Passage};
 use worker_protocol::reached::LimitName;
+use worker_protocol::signature::{Claim, unsigned};
 use worker_protocol::{
     Command, CommandPattern, Create, Input, Keys, Output, Pulse, Reply, parse_command, value,
 };
@@ -40,6 +41,17 @@ pub(crate) fn command(data: &[u8]) {
             assert_eq!(label::spec_text(&read), noted);
         }
         Ok(_) => {}
+    }
+}
+
+/// Who is said to have signed an entry is none of its content.
+pub(crate) fn signature(data: &[u8]) {
+    let entry = pairs(data);
+    let claim = Claim::read(&entry);
+    let content = unsigned(&entry);
+    assert_eq!(Claim::read(&content), Ok(None));
+    if let Ok(Some(claim)) = claim {
+        assert_eq!(claim.signature_text().len(), 2 * claim.signature.len());
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod agents;
 mod commands;
+mod gateways;
 mod masks;
 mod operators;
 
@@ -23,6 +24,7 @@ pub const TARGETS: &[Target] = &[
     // What clients write.
     Target { name: "command", run: commands::command },
     Target { name: "input", run: commands::input },
+    Target { name: "signature", run: commands::signature },
     Target { name: "value", run: commands::value },
     Target { name: "pattern", run: commands::pattern },
     Target { name: "wish", run: commands::wish },
@@ -41,6 +43,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "pulse", run: commands::pulse },
     Target { name: "label", run: commands::label },
     Target { name: "passage", run: commands::passage },
+    // Where workers get, and what models' services answer.
+    Target { name: "egress", run: gateways::egress },
+    Target { name: "meter", run: gateways::meter },
     // What stands in images, which may be built on a caller's own.
     Target { name: "sbom", run: operators::sbom },
     // What operators write.

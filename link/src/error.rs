@@ -144,15 +144,3 @@ impl LinkError {
         Self::Tls { address, hint, source }
     }
 }
-
-/// An error with all that caused it, in one line.
-#[must_use]
-pub fn reason(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}

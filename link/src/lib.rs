@@ -15,5 +15,5 @@ mod tls;
 
 pub use address::{Address, Host, Way, without_credentials};
 pub use connection::{Bytes, Connection, Stream};
-pub use error::{LinkError, reason};
+pub use error::LinkError;
 pub use link::Link;

@@ -2,8 +2,10 @@
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use worker_protocol::Secret;
@@ -285,6 +287,66 @@ fn limits_hold_without_redis_and_are_written_when_it_is_there_again() {
     gateway.allow_again();
     // It was emptied, so that only what it was not told yet is in it.
     until("what was owed", || gateway.spent(&worker, "requests").filter(|n| *n == 3.0));
+}
+
+/// A service that speaks TLS, with a certificate that it has signed itself.
+struct Tls {
+    process: Child,
+    address: SocketAddr,
+    certificate: String,
+}
+
+impl Tls {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let [key, cert] = ["key", "cert"].map(|name| folder.path().join(name));
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"])
+            .args(["-subj", "/CN=service", "-addext", "subjectAltName=DNS:localhost"])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+            .args([OsStr::new("-keyout"), key.as_os_str(), OsStr::new("-out"), cert.as_os_str()])
+            .stderr(Stdio::null())
+            .status();
+        assert!(made.expect("openssl must be installed").success());
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let process = Command::new("openssl")
+            .args(["s_server", "-www", "-quiet", "-accept", &free.to_string()])
+            .args([OsStr::new("-key"), key.as_os_str(), OsStr::new("-cert"), cert.as_os_str()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        until("the service", || TcpStream::connect(free).ok());
+        Self { process, address: free, certificate: std::fs::read_to_string(cert).unwrap() }
+    }
+
+    fn gateway(&self, ca_bundle: Option<String>) -> Gateway {
+        Gateway::start_with(|boot| {
+            let url = format!("https://localhost:{}", self.address.port());
+            let upstream = Upstream { url, headers: Default::default(), prices: Vec::new() };
+            boot.upstreams.insert("OWN_KEY".into(), upstream);
+            boot.ca_bundle = ca_bundle;
+        })
+    }
+}
+
+impl Drop for Tls {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn a_service_must_show_a_certificate_that_is_trusted() {
+    let service = Tls::start();
+    let get = |gateway: &Gateway| {
+        let worker = worker(gateway, |_| ());
+        let head = format!("host: x\r\nx-api-key: {TOKEN}\r\nconnection: close");
+        status(&worker.ask(&format!("GET /model/OWN_KEY/ HTTP/1.1\r\n{head}\r\n\r\n")))
+    };
+    assert_eq!(get(&service.gateway(Some(service.certificate.clone()))), 200);
+    assert_eq!(get(&service.gateway(None)), 502);
 }
 
 #[test]

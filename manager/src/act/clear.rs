@@ -15,5 +15,6 @@ pub async fn clear(hands: &Hands, id: WorkerId) -> Result<(), Problem> {
     }
     close_passage(hands, id).await?;
     hands.engine.clear(&name).await.map_err(|error| Problem::from(&error))?;
-    hands.store.close_worker(id).await.map_err(|error| store_problem(&error))
+    hands.store.close_worker(id).await.map_err(|error| store_problem(&error))?;
+    hands.store.forget_spent(id).await.map_err(|error| store_problem(&error))
 }

@@ -40,6 +40,7 @@ pub(super) async fn remove(hands: &Hands, id: WorkerId, force: Force) -> Result<
     engine.remove(&name).await.map_err(|error| Problem::from(&error))?;
     pass(Failpoint::InstanceRemoved);
     hands.store.close_worker(id).await.map_err(|error| store_problem(&error))?;
+    hands.store.forget_spent(id).await.map_err(|error| store_problem(&error))?;
     pass(Failpoint::WorkerClosed);
     Ok(seen)
 }

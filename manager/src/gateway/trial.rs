@@ -166,15 +166,14 @@ mod tests {
     #[test]
     fn whatever_gets_past_it_is_told() {
         assert_eq!(judge(&tight()), Verdict::Tight);
-        let changes: [(fn(&mut Seen), &str); 4] = [
-            (|seen| seen.leaks.push("1.2.3.4:22 can be reached".to_owned()), "1.2.3.4:22"),
-            (|seen| seen.forbidden = "HTTP/1.1 200 OK".to_owned(), "does not refuse"),
-            (|seen| seen.allowed = "no answer: timed out".to_owned(), "timed out"),
-            (|seen| seen.redis = String::new(), "WORKER_REDIS_URL"),
-        ];
-        for (change, word) in changes {
-            let mut seen = tight();
-            change(&mut seen);
+        let text = |text: &str| text.to_owned();
+        let leaks = vec![text("1.2.3.4:22 can be reached")];
+        for (seen, word) in [
+            (Seen { leaks, ..tight() }, "1.2.3.4:22"),
+            (Seen { forbidden: text("HTTP/1.1 200 OK"), ..tight() }, "does not refuse"),
+            (Seen { allowed: text("no answer: timed out"), ..tight() }, "timed out"),
+            (Seen { redis: String::new(), ..tight() }, "WORKER_REDIS_URL"),
+        ] {
             let Verdict::Leaks(why) = judge(&seen) else { panic!("{word} passed") };
             assert!(why.contains(word), "{why}");
         }

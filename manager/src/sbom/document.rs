@@ -141,16 +141,16 @@ fn debian(parts: &mut Parts, content: &Content, vendor: &str, release: &str) {
 /// Packages of Python and npm, each where it was found.
 fn found(parts: &mut Parts, content: &Content) {
     for (path, bytes) in &content.files {
-        if path.ends_with("/package.json") {
-            if let Some(package) = packages::npm(bytes) {
-                let purl = purl::npm(&package.name, &package.version);
-                parts.package(package, purl, Some(path));
-            }
+        let (package, purl): (_, fn(&str, &str) -> String) = if path.ends_with("/package.json") {
+            (packages::npm(bytes), purl::npm)
         } else if path.ends_with("/METADATA") || path.ends_with("/PKG-INFO") {
-            if let Some(package) = packages::python(&String::from_utf8_lossy(bytes)) {
-                let purl = purl::python(&package.name, &package.version);
-                parts.package(package, purl, Some(path));
-            }
+            (packages::python(&String::from_utf8_lossy(bytes)), purl::python)
+        } else {
+            continue;
+        };
+        if let Some(package) = package {
+            let purl = purl(&package.name, &package.version);
+            parts.package(package, purl, Some(path));
         }
     }
 }

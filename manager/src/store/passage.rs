@@ -1,8 +1,8 @@
 //! What the gateway has in Redis: a user of its own, and what each worker may reach.
 
 use std::net::Ipv4Addr;
-use worker_protocol::Secret;
 use worker_protocol::gateway::{GatewayKeys, Passage};
+use worker_protocol::{Secret, WorkerId};
 
 use super::connect::{Store, StoreError};
 use super::worker::{Admission, CLOSED, new_password};
@@ -76,6 +76,16 @@ impl Store {
         let mut pipe = redis::pipe();
         pipe.hdel(self.keys.passages(), network.to_string());
         self.apply_all(&mut pipe, "close a passage").await
+    }
+
+    /// Forgets what a worker has used of models: nothing is left of it.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn forget_spent(&self, id: WorkerId) -> Result<(), StoreError> {
+        let mut pipe = redis::pipe();
+        pipe.hdel(self.keys.spent(), &[format!("{id}:requests"), format!("{id}:usd")]);
+        self.apply_all(&mut pipe, "forget what a worker has used").await
     }
 }
 

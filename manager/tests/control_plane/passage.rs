@@ -1,7 +1,7 @@
 //! What a worker may reach, and as whom: as it is asked for and as the configuration allows.
 
 use super::CUSTOM;
-use super::stage::Stage;
+use super::stage::{Stage, until};
 use worker_manager::config::{RawConfig, RawEgress};
 use worker_protocol::Secret;
 
@@ -45,5 +45,23 @@ async fn what_the_operator_allows_is_had_and_stands_in_the_record() {
     let id = created["worker_id"].as_str().unwrap();
     let status = stage.ask(&[("command", "status"), ("worker_id", id)]).await;
     assert_eq!(status["egress"], serde_json::json!(["github.com"]), "{status}");
+    manager.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_worker_has_used_is_forgotten_with_it() {
+    let stage = Stage::open().await;
+    let manager = stage.manager_with(configured);
+    let created = stage.ask(&[&CUSTOM[..], &[("wait", "running")]].concat()).await;
+    let id = created["worker_id"].as_str().unwrap();
+    let spent = "t:gateway:spent";
+    let (requests, usd) = (format!("{id}:requests"), format!("{id}:usd"));
+    stage.redis(&["HSET", spent, &requests, "3", &usd, "0.5", "other:requests", "1"]).await;
+    let stopped = stage.ask(&[("command", "stop"), ("worker_id", id)]).await;
+    assert_eq!(stopped["ok"], true, "{stopped}");
+    assert_eq!(stage.redis(&["HGET", spent, &requests]).await, "3");
+    let deleted = stage.ask(&[("command", "delete"), ("worker_id", id)]).await;
+    assert_eq!(deleted["ok"], true, "{deleted}");
+    until("it to be forgotten", async || stage.redis(&["HLEN", spent]).await == "1").await;
     manager.stop().await;
 }

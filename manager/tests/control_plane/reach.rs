@@ -273,7 +273,7 @@ async fn a_manager_works_in_a_cluster_and_follows_its_slot_to_another_node() {
     until("another node owns the slot, and has the worker's user", async || {
         for server in &others {
             let users = stage.ask_at(&server.url(), &["ACL", "USERS"]).await.unwrap_or_default();
-            if users.contains("t-") {
+            if users.contains(&format!("t-{id}")) {
                 owner = Some(server.url());
             }
         }

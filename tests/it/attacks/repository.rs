@@ -29,12 +29,11 @@ git config user.name x; git config user.email x@example.org
 printf '#!/bin/sh\ntouch /workspace/ran-hook\n' >.git/hooks/pre-commit; chmod 755 .git/hooks/pre-commit
 git config core.fsmonitor 'touch /workspace/ran-fsmonitor; false'
 git config filter.evil.clean 'touch /workspace/ran-filter; cat'
-git config core.editor 'touch /workspace/ran-editor; true'
 echo '*.txt filter=evil' >.gitattributes; echo x >a.txt
 printf '[submodule "../../x"]\n\tpath = x\n\turl = ext::sh -c touch%%20/workspace/ran-ext\n' >.gitmodules"#;
 
 /// What somebody may do who works with such a repository.
-const USES_GIT: &str = "git status --short; git add -A; git commit -q -m x; git commit --amend; \
+const USES_GIT: &str = "git status --short; git add -A; git commit -q -m x; \
                         git log; git submodule update --init; git fetch 'ext::sh -c \
                         touch% /workspace/ran-ext'; echo used";
 
@@ -74,6 +73,10 @@ fn a_repositorys_settings_do_not_act_and_its_text_is_read() {
         assert_eq!(ran(worker), Vec::<String>::new());
         let asked = it.asked_of_model().pop().expect("a request");
         assert!(asked.mentions("green heron"), "CLAUDE.md is for the agent to read");
+        // The same files do act where the program is started without a word about them.
+        worker.user("cd /workspace; timeout 30 claude -p x >/dev/null 2>&1; true");
+        let ran = ran(worker);
+        assert!(ran.iter().any(|name| name == "ran-start-project"), "{ran:?}");
     });
 }
 
@@ -92,6 +95,6 @@ fn what_a_repository_has_git_run_is_held_to_the_allowed_commands() {
         let end = worker.turn(&shell(USES_GIT));
         assert!(end.content().contains("used"), "{end:?}");
         // All but what git itself refuses: addresses that are commands, names that lead out.
-        assert_eq!(ran(worker), ["ran-editor", "ran-filter", "ran-fsmonitor", "ran-hook"]);
+        assert_eq!(ran(worker), ["ran-filter", "ran-fsmonitor", "ran-hook"]);
     });
 }

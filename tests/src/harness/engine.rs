@@ -65,6 +65,12 @@ impl Engine {
         lines(&self.ask(&["images", namespace, "--format", "{{.Repository}}:{{.Tag}}"]))
     }
 
+    /// Names of the networks of a namespace.
+    pub fn networks(&self, namespace: &str) -> Vec<String> {
+        let label = format!("label=io.worker-manager.namespace={namespace}");
+        lines(&self.ask(&["network", "ls", "--format", "{{.Name}}", "--filter", &label]))
+    }
+
     /// How many containers run this command, or ran it.
     pub fn containers_with(&self, command: &str) -> usize {
         let commands = self.ask(&["ps", "--all", "--no-trunc", "--format", "{{.Command}}"]);
@@ -83,7 +89,11 @@ impl Engine {
         for volume in lines(&self.ask(&["volume", "ls", "--quiet", "--filter", &volumes])) {
             self.run(&["volume", "rm", "--force", &volume]);
         }
-        for image in self.images(namespace) {
+        for network in self.networks(namespace) {
+            self.run(&["network", "rm", &network]);
+        }
+        let gateways = self.images(&format!("{namespace}-gateway"));
+        for image in self.images(namespace).into_iter().chain(gateways) {
             self.run(&["rmi", &image]);
         }
     }

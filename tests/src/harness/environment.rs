@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 pub struct Environment {
     /// Redis, with credentials.
     pub redis_url: String,
-    /// Redis as workers reach it.
+    /// Redis as the gateway reaches it.
     pub worker_redis_url: String,
-    /// The workers' network.
+    /// The network that leads outside.
     pub network: String,
     /// What images build on.
     pub base_image: String,
@@ -21,6 +21,8 @@ pub struct Environment {
     pub failpoints: PathBuf,
     /// `worker-wrapper`.
     pub wrapper: PathBuf,
+    /// `worker-gateway`.
+    pub gateway: PathBuf,
     /// The sandbox-agent CLI, which the bench measures beside the wrapper, where it can be had.
     pub sandbox_agent: Option<PathBuf>,
     /// Of the engine, where it is not the usual one.
@@ -52,14 +54,15 @@ impl Environment {
             failpoints: variable_of("WORKER_FAILPOINTS_BIN")
                 .map_or_else(|| dist("worker-manager-failpoints"), PathBuf::from),
             wrapper: program("WORKER_WRAPPER", "worker-wrapper"),
+            gateway: program("WORKER_GATEWAY", "worker-gateway"),
             sandbox_agent: variable_of("SANDBOX_AGENT").map(PathBuf::from),
             docker_host: variable_of("DOCKER_HOST"),
             path: required("PATH"),
         }
     }
 
-    /// The address of this machine on the workers' network: where workers find Redis, and where
-    /// they can find anything else that a test serves.
+    /// The address of this machine on the network that leads outside: where the gateway finds Redis,
+    /// and anything else that a test serves.
     pub fn host_address(&self) -> &str {
         let rest = self.worker_redis_url.split_once("://").map_or("", |(_, rest)| rest);
         let authority = rest.split('/').next().unwrap_or_default();

@@ -298,6 +298,12 @@ impl Installation {
 
     /// Redis users of this installation's workers.
     pub fn users(&self) -> Vec<String> {
+        let mut users = self.all_users();
+        users.retain(|user| !user.ends_with("-gateway"));
+        users
+    }
+
+    fn all_users(&self) -> Vec<String> {
         self.redis.users(&format!("{}-", self.namespace))
     }
 
@@ -352,7 +358,7 @@ impl Drop for Installation {
             let gone = self.redis.ask::<i64>(words);
             assert!(gone.is_ok() || std::thread::panicking(), "{words:?}: {gone:?}");
         };
-        for user in self.users() {
+        for user in self.all_users() {
             take_away(&["ACL", "DELUSER", &user]);
         }
         for key in self.redis.keys(&self.key("*")) {
@@ -374,6 +380,7 @@ fn usual_variables(
         ("WORKER_NETWORK", environment.network.clone()),
         ("WORKER_BASE_IMAGE", environment.base_image.clone()),
         ("WORKER_WRAPPER", environment.wrapper.to_string_lossy().into_owned()),
+        ("WORKER_GATEWAY", environment.gateway.to_string_lossy().into_owned()),
         ("WORKER_NAMESPACE", namespace.to_owned()),
         // One that is killed and started again waits for its own old lease.
         ("WORKER_LEASE", "1s".to_owned()),

@@ -104,7 +104,11 @@ impl Installation {
         };
         State {
             index: ids.iter().map(known).collect(),
-            containers: listed.lines().filter_map(split).collect(),
+            containers: listed
+                .lines()
+                .filter_map(split)
+                .filter(|(of, _)| !is_gateway(of))
+                .collect(),
             volumes: volumes.lines().map(of_volume).collect(),
             users: self.users().iter().map(|name| worker(name)).collect(),
             keys: redis.keys(&self.key("*")),
@@ -244,10 +248,12 @@ impl Installation {
                 }
             }
         }
-        let networks = format!("name=^{}", self.namespace);
-        for network in self.engine.ask(&["network", "ls", "--quiet", "--filter", &networks]).lines()
-        {
-            found.push(format!("network {network} is left over"));
+        for network in self.engine.networks(&self.namespace) {
+            let of = network.strip_prefix(&format!("{}-", self.namespace)).unwrap_or(&network);
+            let of = of.strip_suffix("-network").unwrap_or(of);
+            if !state.index.contains_key(of) && !is_gateway(of) {
+                found.push(format!("network {network} is left over"));
+            }
         }
         for key in &state.keys {
             let rest = key.strip_prefix(&self.key("")).unwrap_or(key);
@@ -291,6 +297,11 @@ impl Installation {
         let keys = self.redis.keys(&self.key("*"));
         keys.iter().filter(|key| self.redis.run::<i64>(&["TTL", key]) == -1).count()
     }
+}
+
+/// The gateway, or what it is tried out with.
+fn is_gateway(of: &str) -> bool {
+    of == "gateway" || of == "gateway-trial"
 }
 
 /// How much there is of everything that could leak.

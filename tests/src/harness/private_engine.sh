@@ -42,7 +42,7 @@ start() {
         /run/docker/containerd/containerd.pid /run/docker/containerd/*.sock*
     dockerd ${option:+"$option"} --host "unix://$folder/docker.sock" --data-root "$folder/data" \
         --cgroup-parent "/$group" --exec-opt native.cgroupdriver=cgroupfs \
-        --bip 10.213.0.1/24 --default-address-pool base=10.213.128.0/17,size=24 \
+        --bip 10.214.0.1/24 --default-address-pool base=10.214.128.0/17,size=24 \
         >>"$folder/engine.log" 2>&1 &
     engine=$!
 }

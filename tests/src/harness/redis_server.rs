@@ -2,6 +2,7 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -30,6 +31,8 @@ pub struct RedisServer {
     host: String,
     port: u16,
     persistence: Persistence,
+    /// The port where it speaks TLS, with what makes it.
+    tls: Option<(u16, Vec<String>)>,
     folder: TempDir,
     child: Option<Child>,
 }
@@ -37,14 +40,47 @@ pub struct RedisServer {
 impl RedisServer {
     /// Starts one.
     pub fn start(persistence: Persistence) -> Self {
-        let host = Environment::read().host_address().to_owned();
-        let free = TcpListener::bind((host.as_str(), 0)).expect("a free port");
-        let port = free.local_addr().expect("an address").port();
-        drop(free);
-        let folder = TempDir::new().expect("a temporary folder");
-        let mut server = Self { host, port, persistence, folder, child: None };
+        let mut server = Self::prepare(persistence);
         server.restart();
         server
+    }
+
+    /// Starts one that speaks TLS too, by a certificate of an authority of its own.
+    pub fn start_with_tls(persistence: Persistence) -> Self {
+        let mut server = Self::prepare(persistence);
+        let path = |name: &str| server.folder.path().join(name).to_string_lossy().into_owned();
+        let (ca, certificate, key) = (server.ca(), path("redis.pem"), path("redis.key"));
+        write_certificates(&server.host, [&ca, &certificate, &key]);
+        let tls_port = free_port(&server.host);
+        let words = ["--tls-port", &tls_port.to_string(), "--tls-auth-clients", "no"];
+        let files = ["--tls-cert-file", &certificate, "--tls-key-file", &key];
+        let arguments = words.into_iter().chain(files).chain(["--tls-ca-cert-file", &ca]);
+        server.tls = Some((tls_port, arguments.map(str::to_owned).collect()));
+        server.restart();
+        server
+    }
+
+    /// The file of the authority that its certificate is signed by.
+    pub fn ca(&self) -> String {
+        self.folder.path().join("ca.pem").to_string_lossy().into_owned()
+    }
+
+    /// Its address with TLS, and before that what opens it.
+    pub fn tls_url(&self, credentials: &str) -> String {
+        let (port, _) = self.tls.as_ref().expect("it was started with TLS");
+        format!("rediss://{credentials}{}:{port}/0", self.host)
+    }
+
+    /// Its password.
+    pub fn password(&self) -> &'static str {
+        PASSWORD
+    }
+
+    fn prepare(persistence: Persistence) -> Self {
+        let host = Environment::read().host_address().to_owned();
+        let port = free_port(&host);
+        let folder = TempDir::new().expect("a temporary folder");
+        Self { host, port, persistence, tls: None, folder, child: None }
     }
 
     /// Its address, with credentials.
@@ -74,6 +110,7 @@ impl RedisServer {
             .args(["--requirepass", PASSWORD, "--appendonly", file, "--appendfsync", sync])
             .arg("--dir")
             .arg(self.folder.path())
+            .args(self.tls.iter().flat_map(|(_, arguments)| arguments))
             .stdout(Stdio::null())
             .spawn();
         self.child = Some(child.expect("redis-server, of Debian's package of that name"));
@@ -110,4 +147,24 @@ impl Drop for RedisServer {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+fn free_port(host: &str) -> u16 {
+    let free = TcpListener::bind((host, 0)).expect("a free port");
+    free.local_addr().expect("an address").port()
+}
+
+/// An authority's certificate, and one for `host` that it has signed, with its key.
+fn write_certificates(host: &str, [ca, certificate, key]: [&str; 3]) {
+    let mut authority = CertificateParams::new(Vec::new()).expect("parameters");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.distinguished_name.push(DnType::CommonName, "an authority of a test");
+    let own = KeyPair::generate().expect("a key");
+    let pem = authority.self_signed(&own).expect("a certificate").pem();
+    std::fs::write(ca, pem).expect("a file");
+    let params = CertificateParams::new(vec![host.to_owned()]).expect("parameters");
+    let servers = KeyPair::generate().expect("a key");
+    let signed = params.signed_by(&servers, &Issuer::new(authority, own)).expect("a certificate");
+    std::fs::write(certificate, signed.pem()).expect("a file");
+    std::fs::write(key, servers.serialize_pem()).expect("a file");
 }
