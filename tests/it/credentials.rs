@@ -90,7 +90,9 @@ fn a_worker_that_is_started_again_goes_on_with_its_token() {
     worker.turn_end(&worker.first_prompt());
     let id = worker.record()["worker_id"].clone();
     assert!(it.command(&[("command", "stop"), ("worker_id", &id)]).is_ok());
-    assert!(it.command(&[("command", "start"), ("worker_id", &id), ("wait", "running")]).is_ok());
+    worker.becomes("STOPPED");
+    assert!(it.command(&[("command", "start"), ("worker_id", &id)]).is_ok());
+    worker.becomes("RUNNING");
     let end = worker.turn("@model say Again.");
     assert_eq!((end.content(), shown(&it).as_deref()), ("Again.", Some(KEY)), "{end:?}");
 }

@@ -88,9 +88,13 @@ fn credential(name: &str, raw: RawCredential) -> Result<Credential, ConfigError>
         (None, Some(file)) => read(&file)?,
         _ => return Err(wrong("must have `value` or `file`, and not both")),
     };
-    // What becomes a header must fit into one.
-    if secret.reveal().is_empty() || secret.reveal().contains(char::is_control) {
-        return Err(wrong("its value must be one line, and not empty"));
+    // An environment has no place for it.
+    if secret.reveal().is_empty() || secret.reveal().contains('\0') {
+        return Err(wrong("its value must be a text without NUL, and not empty"));
+    }
+    // What becomes a header must fit into one. Others may be JSON in several lines.
+    if !raw.headers.is_empty() && secret.reveal().contains(char::is_control) {
+        return Err(wrong("its value must be one line, to be shown in `headers`"));
     }
     let variable = raw.r#as.unwrap_or_else(|| name.to_owned());
     for variable in [Some(&variable), raw.base_url.as_ref()].into_iter().flatten() {
@@ -197,7 +201,7 @@ mod tests {
             ("[a]\nmax_requests = 1".to_owned(), "a: must have `value` or `file`"),
             (format!("[a]\n{value}\nfile = \"x\""), "and not both"),
             ("[a]\nfile = \"/none/such\"".to_owned(), "/none/such"),
-            ("a = \"hunter2\\nhunter2\"".to_owned(), "one line"),
+            ("[a]\nvalue = \"hunter2\\n2\"\nheaders = { x = \"{key}\" }".to_owned(), "one line"),
             ("a = \"\"".to_owned(), "not empty"),
             (format!("[a]\n{value}\nas = \"X Y\""), "`as`"),
             (format!("[team-a]\n{value}"), "`as`"),

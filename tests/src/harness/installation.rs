@@ -24,8 +24,8 @@ pub(super) const SOON: Duration = Duration::from_secs(180);
 const BUILD: Duration = Duration::from_secs(600);
 
 /// Codex tries again for minutes what the model refuses.
-const CODEX_CONFIG: &str = r#"{"model": "scripted", "model_providers": {"gateway":
-    {"request_max_retries": 0, "stream_max_retries": 0}}}"#;
+const CODEX_CONFIG: &str = r#"{"model": "scripted", "model_providers":
+    {"gateway": {"request_max_retries": 0, "stream_max_retries": 0}}}"#;
 
 /// What differs from the usual installation.
 #[derive(Default)]
