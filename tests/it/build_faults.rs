@@ -65,7 +65,8 @@ fn without_a_network_a_build_fails_by_saying_so() {
     assert!(what.starts_with("step ") && what.contains("apt-get"), "{what}");
     assert!(lines.contains("Temporary failure resolving"), "{lines}");
     assert_nothing_left(&it);
-    assert_eq!(engine.engine().ask(&["ps", "--all", "--quiet"]), "", "no container of the build");
+    let left = engine.engine().ask(&["ps", "--all", "--format", "{{.Names}}"]);
+    assert_eq!(left, format!("{}-gateway", it.namespace), "no container of the build");
 }
 
 #[test]

@@ -242,6 +242,7 @@ async fn a_manager_works_in_a_cluster_and_follows_its_slot_to_another_node() {
     nodes.insert(OTHERS, own);
     let hosts: Vec<_> = nodes.iter().map(|port| format!("127.0.0.1:{port}")).collect();
     let made = Command::new("redis-cli")
+        .env_remove("REDISCLI_AUTH") // of the Redis that other tests share
         .args(["--cluster", "create"])
         .args(&hosts)
         .args(["--cluster-replicas", "1", "--cluster-yes"])
