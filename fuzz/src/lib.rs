@@ -51,6 +51,7 @@ pub const TARGETS: &[Target] = &[
     // What operators write.
     Target { name: "template", run: operators::template },
     Target { name: "config", run: operators::config },
+    Target { name: "policy", run: operators::policy },
 ];
 
 /// The target of this name.

@@ -2,6 +2,7 @@
 
 use worker_manager::config::RawConfig;
 use worker_manager::image::{Catalogue, Offer};
+use worker_manager::policy::Policy;
 use worker_manager::sbom;
 
 /// A template beside or in the place of one that travels inside the manager. The first line is its
@@ -20,6 +21,14 @@ pub(crate) fn config(data: &[u8]) {
     match toml::from_str::<RawConfig>(text) {
         Err(error) => assert!(!error.to_string().is_empty()),
         Ok(config) => drop(config.offer()),
+    }
+}
+
+/// The policy file. A mistake is in one of its lines.
+pub(crate) fn policy(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    if let Err(fault) = Policy::parse(text) {
+        assert!(!fault.problem.is_empty() && fault.line <= text.lines().count() + 1);
     }
 }
 

@@ -11,13 +11,13 @@ fn secrets_are_in_no_label_record_event_reply_log_or_image() {
         Options::default().set("ANTHROPIC_API_KEY", KEY).set("WORKER_LOG", "trace"),
     );
     let env = format!(r#"{{"TOKEN": "{TOKEN}"}}"#);
-    let proof = r#"@model tool Bash {"command": "printf %s \"$TOKEN\" | sha256sum; env | grep -c ANTHROPIC_API_KEY"}
+    let proof = r#"@model tool Bash {"command": "printf %s \"$TOKEN\" | sha256sum; env | grep -c ^ANTHROPIC_API_KEY="}
 @model then
 @model quote"#;
     let worker = it.worker(&[("agent_type", "CLAUDE"), ("env", &env), ("prompt", proof)]);
     let end = worker.turn_end(&worker.first_prompt());
     assert_eq!(end.data()["outcome"], "success", "{end:?}");
-    assert!(end.content().contains("  -\n1"), "the agent has both: {end:?}");
+    assert!(end.content().contains("  -\n1"), "the agent has what the caller gave, and a token: {end:?}");
     worker.status();
     it.reply(&it.send(&[
         ("command", "create"),

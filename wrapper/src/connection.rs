@@ -19,6 +19,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Users are gone when Redis was restarted, until the manager makes them again.
 const DENIED_PATIENCE: Duration = Duration::from_secs(30);
+/// The same for credentials that have not worked yet: Redis may have been restarted since they were
+/// made, or they are wrong and will not begin to work.
+const NEVER_LET_IN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What an error means for the one who got it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,12 +129,13 @@ impl Retry {
         Some(lasting)
     }
 
-    /// How long to wait before the next attempt; nothing when there is no hope. Credentials that
-    /// never worked will not begin to; those that did are given a time to come back.
+    /// How long to wait before the next attempt; nothing when there is no hope. Credentials are
+    /// given a time to come back, those that worked a longer one.
     pub fn pause(&mut self, trouble: Trouble, now: Instant) -> Option<Duration> {
         if trouble == Trouble::Denied {
             let since = *self.denied_since.get_or_insert(now);
-            if !self.worked_once || now.duration_since(since) >= DENIED_PATIENCE {
+            let patience = if self.worked_once { DENIED_PATIENCE } else { NEVER_LET_IN_PATIENCE };
+            if now.duration_since(since) >= patience {
                 return None;
             }
         } else {
@@ -182,8 +186,10 @@ mod tests {
     }
 
     #[test]
-    fn credentials_that_never_worked_are_not_tried_again() {
-        assert_eq!(Retry::default().pause(Trouble::Denied, Instant::now()), None);
+    fn credentials_that_never_worked_have_less_time() {
+        let (mut retry, now) = (Retry::default(), Instant::now());
+        assert!(retry.pause(Trouble::Denied, now).is_some());
+        assert_eq!(retry.pause(Trouble::Denied, now + NEVER_LET_IN_PATIENCE), None);
     }
 
     #[test]

@@ -93,7 +93,7 @@ async fn look(
             let message = format!("the wrapper said {:?} at the trial of the gateway", said.trim());
             Problem::new(ErrorKind::StartFailed, message)
         })?;
-        let verdict = judge(&seen);
+        let verdict = judge(&seen, &hands.settings.workers_redis_url);
         if verdict == Verdict::Tight || !seen.leaks.is_empty() || Instant::now() > deadline {
             return Ok(verdict);
         }
@@ -107,7 +107,9 @@ fn forbidden(redis: &[Host]) -> BTreeSet<String> {
     // An IPv6 address is none that a worker could use at all.
     let own = host::addresses().into_iter().filter(IpAddr::is_ipv4);
     all.extend(own.take(MOST).map(|address| format!("{address}:{ANY_PORT}")));
-    let by_address = redis.iter().filter(|host| host.name.parse::<IpAddr>().is_ok());
+    // A loopback address is the trial's own.
+    let outside = |name: &str| name.parse::<IpAddr>().is_ok_and(|address| !address.is_loopback());
+    let by_address = redis.iter().filter(|host| outside(&host.name));
     all.extend(by_address.take(MOST).map(Host::to_string));
     all
 }
@@ -125,7 +127,7 @@ fn passage() -> Passage {
     }
 }
 
-fn judge(seen: &Seen) -> Verdict {
+fn judge(seen: &Seen, redis: &str) -> Verdict {
     let verdict = |why: String| Verdict::Leaks(why);
     if !seen.leaks.is_empty() {
         return verdict(format!("from a worker's network, {}", seen.leaks.join(", ")));
@@ -138,10 +140,12 @@ fn judge(seen: &Seen) -> Verdict {
         return verdict(format!("the gateway lets nothing pass, but says {:?}", seen.allowed));
     }
     if !["-NOAUTH", "+PONG"].iter().any(|answer| seen.redis.starts_with(answer)) {
-        let why = "redis cannot be reached by way of the gateway: is `worker_redis_url` \
-                   (WORKER_REDIS_URL) an address that the network `network` (WORKER_NETWORK) \
-                   reaches?";
-        return verdict(format!("{why} It says {:?}", seen.redis));
+        return verdict(format!(
+            "redis cannot be reached at {redis} by way of the gateway: is `worker_redis_url` \
+             (WORKER_REDIS_URL) an address that the network `network` (WORKER_NETWORK) reaches? It \
+             says {:?}",
+            seen.redis
+        ));
     }
     Verdict::Tight
 }
@@ -154,6 +158,8 @@ fn store_problem(error: &StoreError) -> Problem {
 mod tests {
     use super::*;
 
+    const REDIS: &str = "redis://redis:6379/0";
+
     fn tight() -> Seen {
         Seen {
             leaks: Vec::new(),
@@ -165,7 +171,7 @@ mod tests {
 
     #[test]
     fn whatever_gets_past_it_is_told() {
-        assert_eq!(judge(&tight()), Verdict::Tight);
+        assert_eq!(judge(&tight(), REDIS), Verdict::Tight);
         let text = |text: &str| text.to_owned();
         let leaks = vec![text("1.2.3.4:22 can be reached")];
         for (seen, word) in [
@@ -174,7 +180,7 @@ mod tests {
             (Seen { allowed: text("no answer: timed out"), ..tight() }, "timed out"),
             (Seen { redis: String::new(), ..tight() }, "WORKER_REDIS_URL"),
         ] {
-            let Verdict::Leaks(why) = judge(&seen) else { panic!("{word} passed") };
+            let Verdict::Leaks(why) = judge(&seen, REDIS) else { panic!("{word} passed") };
             assert!(why.contains(word), "{why}");
         }
     }

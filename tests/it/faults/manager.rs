@@ -13,10 +13,11 @@ use worker_tests::harness::{Installation, Options, Reply, Templates, Worker};
 const OF_COMMANDS: [Failpoint; 2] = [EntryRead, EntryLookedUp];
 /// Passed several times by a command: each time is tried.
 const OF_WRITES: [Failpoint; 2] = [WriteBegins, Written];
-const OF_CREATE: [Failpoint; 7] = [
+const OF_CREATE: [Failpoint; 8] = [
     ResolveBegins,
     ImageResolved,
     LaunchBegins,
+    NetworkMade,
     InstanceCreated,
     WorkerAdmitted,
     InstanceStarted,
