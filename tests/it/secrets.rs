@@ -17,7 +17,10 @@ fn secrets_are_in_no_label_record_event_reply_log_or_image() {
     let worker = it.worker(&[("agent_type", "CLAUDE"), ("env", &env), ("prompt", proof)]);
     let end = worker.turn_end(&worker.first_prompt());
     assert_eq!(end.data()["outcome"], "success", "{end:?}");
-    assert!(end.content().contains("  -\n1"), "the agent has what the caller gave, and a token: {end:?}");
+    assert!(
+        end.content().contains("  -\n1"),
+        "the agent has what the caller gave, and a token: {end:?}"
+    );
     worker.status();
     it.reply(&it.send(&[
         ("command", "create"),
