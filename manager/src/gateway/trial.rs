@@ -132,13 +132,7 @@ fn judge(seen: &Seen, redis: &str) -> Verdict {
     if !seen.leaks.is_empty() {
         return verdict(format!("from a worker's network, {}", seen.leaks.join(", ")));
     }
-    if !seen.forbidden.starts_with("HTTP/1.1 403") {
-        let why = "the gateway does not refuse a host that is not allowed";
-        return verdict(format!("{why}, but says {:?}", seen.forbidden));
-    }
-    if !seen.allowed.starts_with("HTTP/1.1 20") {
-        return verdict(format!("the gateway lets nothing pass, but says {:?}", seen.allowed));
-    }
+    // Without redis, a gateway knows nobody, and lets nobody pass.
     if !["-NOAUTH", "+PONG"].iter().any(|answer| seen.redis.starts_with(answer)) {
         return verdict(format!(
             "redis cannot be reached at {redis} by way of the gateway: is `worker_redis_url` \
@@ -146,6 +140,13 @@ fn judge(seen: &Seen, redis: &str) -> Verdict {
              says {:?}",
             seen.redis
         ));
+    }
+    if !seen.forbidden.starts_with("HTTP/1.1 403") {
+        let why = "the gateway does not refuse a host that is not allowed";
+        return verdict(format!("{why}, but says {:?}", seen.forbidden));
+    }
+    if !seen.allowed.starts_with("HTTP/1.1 20") {
+        return verdict(format!("the gateway lets nothing pass, but says {:?}", seen.allowed));
     }
     Verdict::Tight
 }

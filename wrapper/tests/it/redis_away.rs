@@ -144,13 +144,26 @@ fn input_is_trimmed_below_what_is_done_and_not_above() {
     });
 }
 
+/// A workspace in which the test tells the agent something.
+fn everybodys_folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(folder.path(), everybody).unwrap();
+    folder
+}
+
 #[test]
 fn the_result_of_an_agent_that_ends_meanwhile_waits_for_redis() {
     let mut redis = Redis::start();
-    let mut worker = Worker::with_script(&redis, "echo up; read x; echo result; exit 3");
+    prepare(&mut redis.connect());
+    let folder = everybodys_folder();
+    let script = "echo up; until [ -e go ]; do sleep 0.05; done; echo result; exit 3";
+    let mut boot = boot(&redis, script);
+    boot.agent.workspace = folder.path().to_str().unwrap().to_owned();
+    let mut worker = Worker::start(&redis, &boot);
     worker.heard("stdout", "up");
-    worker.send(&["type", "stdin", "content", "\n"]);
     redis.kill();
+    std::fs::write(folder.path().join("go"), "").unwrap();
     until("an attempt that fails", || {
         worker.log().contains("connection for output failed").then_some(())
     });
@@ -184,9 +197,7 @@ fn a_group_that_was_made_anew_runs_nothing_twice() {
 fn a_redis_that_stands_still_costs_nothing() {
     let redis = Redis::start();
     prepare(&mut redis.connect());
-    let folder = tempfile::tempdir().unwrap();
-    let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
-    std::fs::set_permissions(folder.path(), everybody).unwrap();
+    let folder = everybodys_folder();
     let script = "echo up; until [ -e go ]; do sleep 0.05; done; seq 20000; touch said; exit 3";
     let mut boot = boot(&redis, script);
     boot.agent.workspace = folder.path().to_str().unwrap().to_owned();
