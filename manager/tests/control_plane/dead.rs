@@ -108,10 +108,8 @@ async fn a_wait_over_many_managers_counts_as_no_try() {
         assert_eq!(stage.redis(&["HLEN", "t:commands:tries"]).await, "0");
     }
     let manager = stage.manager();
-    until("it runs", async || {
-        stage.redis(&["KEYS", "t:*:heartbeat"]).await.contains("heartbeat")
-    })
-    .await;
+    until("it runs", async || stage.redis(&["KEYS", "t:*:heartbeat"]).await.contains("heartbeat"))
+        .await;
     stage.engine.end(&stage.engine.instances()[0].name, 0);
     until("it is answered", async || stage.replies_to("r1").await == 1).await;
     assert_eq!(stage.store().dead().await.unwrap(), []);

@@ -23,6 +23,9 @@ const NETWORK: &str = "-network";
 /// Keeps the host's address off the bridge.
 const INHIBIT: &str = "com.docker.network.bridge.inhibit_ipv4";
 
+/// How often a network is emptied and removed before that counts as failed.
+const REMOVAL_TRIES: u32 = 3;
+
 pub(super) fn network_of(name: &InstanceName) -> String {
     format!("{name}{NETWORK}")
 }
@@ -115,8 +118,18 @@ impl DockerEngine {
         Ok(enclosures.collect())
     }
 
-    /// Whoever is still on it is put off it: the gateway stays when its neighbour has gone.
+    /// Whoever is still on it is put off it: the gateway stays when its neighbour has gone. A look at
+    /// the gateway may put that one on it again meanwhile, so it is tried more than once.
     pub(super) async fn remove_enclosure(&self, of: &InstanceName) -> Result<(), EngineError> {
+        for _ in 1..REMOVAL_TRIES {
+            if self.empty_and_remove(of).await.is_ok() {
+                return Ok(());
+            }
+        }
+        self.empty_and_remove(of).await
+    }
+
+    async fn empty_and_remove(&self, of: &InstanceName) -> Result<(), EngineError> {
         let Some(network) = self.look_at_network(&network_of(of)).await? else { return Ok(()) };
         let id = network.id.unwrap_or_default();
         let client = self.patient_client(SLOW).await?;

@@ -9,7 +9,7 @@ use crate::engine::{BuildError, Engine, EngineError, GatewayPlan, Quotas};
 
 /// Bytes: it keeps little of what it passes on.
 const MEMORY: u64 = 256 << 20;
-/// It has as many threads as there are processors, and starts no process.
+/// It has 36 threads at most, and starts no process.
 const PIDS: u64 = 64;
 /// Nobody's: it listens at high ports only.
 const USER: &str = "65534:65534";
