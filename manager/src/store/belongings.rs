@@ -30,13 +30,18 @@ impl Store {
         }
     }
 
-    async fn users(&self) -> Result<Vec<(WorkerId, Left)>, StoreError> {
+    /// Every user that this Redis has, of whomever.
+    pub(super) async fn user_names(&self) -> Result<Vec<String>, StoreError> {
         let mut connection = self.short().await?;
-        let users: Vec<String> = redis::cmd("ACL")
+        redis::cmd("ACL")
             .arg("USERS")
             .query_async(&mut connection)
             .await
-            .map_err(StoreError::during("list users"))?;
+            .map_err(StoreError::during("list users"))
+    }
+
+    async fn users(&self) -> Result<Vec<(WorkerId, Left)>, StoreError> {
+        let users = self.user_names().await?;
         let prefix = format!("{}-", self.keys.namespace());
         let ids = users.iter().filter_map(|user| WorkerId::parse(user.strip_prefix(&prefix)?).ok());
         Ok(ids.map(|id| (id, Left::User)).collect())

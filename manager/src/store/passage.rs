@@ -44,13 +44,7 @@ impl Store {
     /// # Errors
     /// When Redis does not answer.
     pub async fn knows_gateway(&self) -> Result<bool, StoreError> {
-        let mut connection = self.short().await?;
-        let users: Vec<String> = redis::cmd("ACL")
-            .arg("USERS")
-            .query_async(&mut connection)
-            .await
-            .map_err(StoreError::during("list users"))?;
-        Ok(users.contains(&self.keys.gateway_name()))
+        Ok(self.user_names().await?.contains(&self.keys.gateway_name()))
     }
 
     /// From now on, whoever comes from this network may reach that.
@@ -104,7 +98,7 @@ fn rules(admission: &Admission, keys: &GatewayKeys) -> Vec<String> {
         "+role".to_owned(),
         "+cluster|slots".to_owned(),
         format!("({CLOSED} +hget ~{})", keys.passages),
-        format!("({CLOSED} +hincrby +hincrbyfloat +hmget ~{})", keys.spent),
+        format!("({CLOSED} +hincrby +hincrbyfloat ~{})", keys.spent),
         format!("({CLOSED} +xadd ~{})", keys.events),
     ]
 }
