@@ -3,6 +3,7 @@
 
 mod builds;
 mod companions;
+mod enclosures;
 mod images;
 mod instances;
 mod leftovers;

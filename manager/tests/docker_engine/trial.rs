@@ -105,7 +105,12 @@ impl Trial {
 
     /// Makes its network, again if it has gone with an instance.
     pub(crate) async fn enclose(&self) -> Enclosure {
-        enclose(&self.engine, &self.name).await
+        self.enclose_for(&self.plan().name).await
+    }
+
+    /// Makes the network of one more instance.
+    pub(crate) async fn enclose_for(&self, of: &InstanceName) -> Enclosure {
+        enclose(&self.engine, &self.name, of).await
     }
 
     async fn clean_up(&self) {
@@ -113,6 +118,9 @@ impl Trial {
             self.engine.remove(&found.name).await.unwrap();
         }
         self.engine.remove(&self.plan().name).await.unwrap();
+        for left in self.engine.leftovers(&self.labels()).await.unwrap() {
+            self.engine.clear(&left.of).await.unwrap();
+        }
         self.engine.remove(&gateway_of(&self.name)).await.unwrap();
         for tag in [self.tag(), self.second_tag()] {
             self.engine.remove_image(&tag).await.unwrap();
@@ -156,7 +164,7 @@ async fn on_daemon_with<Test: Future<Output = ()>>(
     // A test's tasks may outlive it by a moment.
     let opened = engine.open_gateway(&gateway_plan(&name), b"exec sleep 600\n").await;
     opened.expect("a gateway");
-    let enclosure = enclose(&engine, &name).await;
+    let enclosure = enclose(&engine, &name, &InstanceName(name.clone())).await;
     let trial: &'static Trial = Box::leak(Box::new(Trial { engine, builder, name, enclosure }));
     let outcome = AssertUnwindSafe(test(trial)).catch_unwind().await;
     trial.clean_up().await;
@@ -187,11 +195,10 @@ pub(crate) fn gateway_plan(name: &str) -> GatewayPlan {
     }
 }
 
-/// The network of a test's instance.
-async fn enclose(engine: &DockerEngine, name: &str) -> Enclosure {
+async fn enclose(engine: &DockerEngine, name: &str, of: &InstanceName) -> Enclosure {
     let gateway = gateway_plan(name);
     let plan = EnclosurePlan {
-        of: InstanceName(name.to_owned()),
+        of: of.clone(),
         gateway: gateway.name,
         labels: gateway.enclosures.into_iter().collect(),
         range: "10.213.0.0/16".parse().unwrap(),

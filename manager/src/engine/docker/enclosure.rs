@@ -13,6 +13,7 @@ use ipnet::Ipv4Net;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use super::connection::{DockerEngine, SLOW, refused, status, unless};
 use super::found::label_filter;
@@ -23,8 +24,10 @@ const NETWORK: &str = "-network";
 /// Keeps the host's address off the bridge.
 const INHIBIT: &str = "com.docker.network.bridge.inhibit_ipv4";
 
-/// How often a network is emptied and removed before that counts as failed.
-const REMOVAL_TRIES: u32 = 3;
+/// Between two tries to empty and remove a network; each is twice as long as the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// After one of this length, removing it has failed: together some six seconds.
+const LAST_PAUSE: Duration = Duration::from_secs(3);
 
 pub(super) fn network_of(name: &InstanceName) -> String {
     format!("{name}{NETWORK}")
@@ -119,14 +122,21 @@ impl DockerEngine {
     }
 
     /// Whoever is still on it is put off it: the gateway stays when its neighbour has gone. A look at
-    /// the gateway may put that one on it again meanwhile, so it is tried more than once.
+    /// the gateway may be putting that one on it again, and whom the daemon is still attaching it
+    /// neither shows nor lets go.
     pub(super) async fn remove_enclosure(&self, of: &InstanceName) -> Result<(), EngineError> {
-        for _ in 1..REMOVAL_TRIES {
-            if self.empty_and_remove(of).await.is_ok() {
-                return Ok(());
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.empty_and_remove(of).await {
+                Err(EngineError::Refused { reason, .. })
+                    if reason.contains("active endpoints") && pause < LAST_PAUSE =>
+                {
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                ended => return ended,
             }
         }
-        self.empty_and_remove(of).await
     }
 
     async fn empty_and_remove(&self, of: &InstanceName) -> Result<(), EngineError> {
