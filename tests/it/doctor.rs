@@ -68,6 +68,9 @@ fn an_installation_that_is_well_has_no_problem_and_a_worker_reaches_redis() {
     told.assert_finds("redis", "ok", &["may do all that a manager does"]);
     told.assert_finds("engine", "ok", &["docker"]);
     told.assert_finds("wrapper", "ok", &["worker-wrapper"]);
+    told.assert_finds("gateway", "ok", &["worker-gateway"]);
+    told.assert_finds("commands", "note", &["whoever can write", "callers"]);
+    told.assert_finds("egress", "ok", &["what their agent needs"]);
     told.assert_finds("credentials", "ok", &["CLAUDE has", "ANTHROPIC_API_KEY"]);
     let it = Installation::start();
     let beside = it.program("doctor", &["doctor"]).finish(LIMIT);

@@ -41,6 +41,9 @@ fn show(findings: &[Finding]) {
         }
     }
     print!("{table}");
-    let count = |level| findings.iter().filter(|finding| finding.level == level).count();
-    println!("{} problems, {} warnings", count(Level::Problem), count(Level::Warning));
+    let count = |level, what| {
+        let count = findings.iter().filter(|finding| finding.level == level).count();
+        format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+    };
+    println!("{}, {}", count(Level::Problem, "problem"), count(Level::Warning, "warning"));
 }

@@ -80,27 +80,41 @@ pub(super) fn credentials(catalogue: &Catalogue, raw: &mut RawConfig) -> Vec<Fin
 
 /// Whether the wrapper runs, and belongs to this manager.
 pub(super) async fn wrapper(raw: &RawConfig, own_program: &Path) -> Finding {
-    const CHECK: &str = "wrapper";
-    let beside = || own_program.with_file_name("worker-wrapper");
-    let path = raw.wrapper.clone().unwrap_or_else(beside);
+    program("wrapper", "`wrapper` (WORKER_WRAPPER)", raw.wrapper.as_deref(), own_program).await
+}
+
+/// Whether the gateway runs, and belongs to this manager.
+pub(super) async fn gateway(raw: &RawConfig, own_program: &Path) -> Finding {
+    program("gateway", "`gateway` (WORKER_GATEWAY)", raw.gateway.as_deref(), own_program).await
+}
+
+/// A program of this version: the one that is named, or the one beside this program.
+async fn program(
+    check: &'static str,
+    key: &str,
+    named: Option<&Path>,
+    own_program: &Path,
+) -> Finding {
+    let name = format!("worker-{check}");
+    let path = named.map_or_else(|| own_program.with_file_name(&name), Path::to_owned);
     let shown = path.display();
-    let mend = "install both programs together, or name the wrapper in `wrapper` (WORKER_WRAPPER)";
+    let mend = format!("install the programs together, or name this one in {key}");
     let mut command = Command::new(&path);
     let ran = command.arg("--version").kill_on_drop(true).output();
     let said = match timeout(PATIENCE, ran).await {
         Err(_) => {
-            return Finding::problem(CHECK, format!("{shown} does not say its version"), mend);
+            return Finding::problem(check, format!("{shown} does not say its version"), mend);
         }
         Ok(Err(error)) => {
-            return Finding::problem(CHECK, format!("{shown} cannot be run: {error}"), mend);
+            return Finding::problem(check, format!("{shown} cannot be run: {error}"), mend);
         }
         Ok(Ok(output)) => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
     };
-    let right = format!("worker-wrapper {}", env!("CARGO_PKG_VERSION"));
+    let right = format!("{name} {}", env!("CARGO_PKG_VERSION"));
     if said == right {
-        return Finding::ok(CHECK, format!("{shown} is {said}"));
+        return Finding::ok(check, format!("{shown} is {said}"));
     }
-    Finding::problem(CHECK, format!("{shown} says {said:?}; this manager needs {right}"), mend)
+    Finding::problem(check, format!("{shown} says {said:?}; this manager needs {right}"), mend)
 }
 
 /// None, where none is configured.

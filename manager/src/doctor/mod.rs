@@ -1,9 +1,11 @@
 //! Looking at everything that this program relies on, and telling what is wrong and how to mend it.
 //!
 //! Each file asks about one thing and judges the answer by itself: [`files`] what the operator wrote,
-//! [`redis`] and [`engine`] the two services, [`worker`] what a worker will find. Nothing is changed,
+//! [`access`] whom it lets do what, [`redis`] and [`engine`] the two services, [`worker`] what a
+//! worker will find. Nothing is changed,
 //! but that a container lives for a moment. A manager may run meanwhile, or not.
 
+mod access;
 mod engine;
 mod files;
 mod redis;
@@ -75,6 +77,7 @@ pub async fn examine(mut raw: RawConfig, own_program: &Path) -> Vec<Finding> {
         findings.extend(files::credentials(catalogue, &mut raw));
     }
     findings.push(files::wrapper(&raw, own_program).await);
+    findings.push(files::gateway(&raw, own_program).await);
     findings.extend(files::ca_bundle(&raw));
     let settings = match Settings::check(raw.clone(), own_program) {
         Ok(settings) => settings,
@@ -84,6 +87,7 @@ pub async fn examine(mut raw: RawConfig, own_program: &Path) -> Vec<Finding> {
             return findings;
         }
     };
+    findings.extend(access::examine(&settings));
     findings.extend(redis::examine(&settings).await);
     let docker = DockerEngine::connect(settings.docker_host.as_deref(), settings.builder);
     match docker {
