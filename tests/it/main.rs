@@ -42,6 +42,7 @@ mod processes;
 mod pty;
 mod readme;
 mod recovery;
+mod redis_failover;
 mod redis_tls;
 mod restart;
 mod sbom;

@@ -3,7 +3,7 @@
 //! [`Installation`] is one `worker-manager serve` under a random namespace, with a scripted model
 //! beside it; dropping it takes away all that the namespace has on the engine and in Redis, also
 //! when the test failed. A [`PrivateEngine`] is for tests that break the engine, a [`RedisServer`] for
-//! those that break Redis; `invariants` tells whether all is in order afterwards. [`Worker`] is one
+//! those that break Redis, and [`Sentinels`] watch over two of them; `invariants` tells whether all is in order afterwards. [`Worker`] is one
 //! worker as a client sees it. Everything is asked of Redis with the commands that `redis-cli`
 //! would send, and of the engine by its own command line, so that nothing of the programs under
 //! test judges itself.
@@ -22,6 +22,7 @@ mod proxy;
 mod redis_server;
 mod reply;
 mod scrape;
+mod sentinels;
 mod templates;
 mod terminal;
 mod worker;
@@ -40,5 +41,6 @@ pub use proxy::Proxy;
 pub use redis_server::{Persistence, RedisServer};
 pub use reply::Reply;
 pub use scrape::Page;
+pub use sentinels::Sentinels;
 pub use templates::Templates;
 pub use worker::{ALL_DAY, Worker, assert_numbered};

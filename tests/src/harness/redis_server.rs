@@ -13,7 +13,7 @@ use super::{Environment, Redis, until};
 
 /// A start takes a tenth of a second on an idle machine.
 const START: Duration = Duration::from_secs(60);
-const PASSWORD: &str = "of-a-test";
+pub(super) const PASSWORD: &str = "of-a-test";
 
 /// What is on its disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +31,9 @@ pub struct RedisServer {
     host: String,
     port: u16,
     persistence: Persistence,
-    /// The port where it speaks TLS, with what makes it.
-    tls: Option<(u16, Vec<String>)>,
+    tls_port: Option<u16>,
+    /// What else it is told on its command line.
+    arguments: Vec<String>,
     folder: TempDir,
     child: Option<Child>,
 }
@@ -52,12 +53,26 @@ impl RedisServer {
         let (ca, certificate, key) = (server.ca(), path("redis.pem"), path("redis.key"));
         write_certificates(&server.host, [&ca, &certificate, &key]);
         let tls_port = free_port(&server.host);
-        let words = ["--tls-port", &tls_port.to_string(), "--tls-auth-clients", "no"];
-        let files = ["--tls-cert-file", &certificate, "--tls-key-file", &key];
-        let arguments = words.into_iter().chain(files).chain(["--tls-ca-cert-file", &ca]);
-        server.tls = Some((tls_port, arguments.map(str::to_owned).collect()));
+        server.tls_port = Some(tls_port);
+        server.tell(&["--tls-port", &tls_port.to_string(), "--tls-auth-clients", "no"]);
+        server.tell(&["--tls-cert-file", &certificate, "--tls-key-file", &key]);
+        server.tell(&["--tls-ca-cert-file", &ca]);
         server.restart();
         server
+    }
+
+    /// Starts one that copies what this one has.
+    pub fn start_replica(&self) -> Self {
+        let mut replica = Self::prepare(self.persistence);
+        replica.tell(&["--replicaof", &self.host, &self.port.to_string()]);
+        // It would be known by the address from which it asks.
+        replica.tell(&["--masterauth", PASSWORD, "--replica-announce-ip", &self.host]);
+        replica.restart();
+        replica
+    }
+
+    fn tell(&mut self, arguments: &[&str]) {
+        self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
     }
 
     /// The file of the authority that its certificate is signed by.
@@ -67,7 +82,7 @@ impl RedisServer {
 
     /// Its address with TLS, and before that what opens it.
     pub fn tls_url(&self, credentials: &str) -> String {
-        let (port, _) = self.tls.as_ref().expect("it was started with TLS");
+        let port = self.tls_port.expect("it was started with TLS");
         format!("rediss://{credentials}{}:{port}/0", self.host)
     }
 
@@ -80,7 +95,8 @@ impl RedisServer {
         let host = Environment::read().host_address().to_owned();
         let port = free_port(&host);
         let folder = TempDir::new().expect("a temporary folder");
-        Self { host, port, persistence, tls: None, folder, child: None }
+        let (tls_port, arguments) = (None, Vec::new());
+        Self { host, port, persistence, tls_port, arguments, folder, child: None }
     }
 
     /// Its address, with credentials.
@@ -91,6 +107,10 @@ impl RedisServer {
     /// Its address for workers, and for a proxy.
     pub fn worker_url(&self) -> String {
         format!("redis://{}:{}/0", self.host, self.port)
+    }
+
+    pub(super) fn address(&self) -> (&str, u16) {
+        (&self.host, self.port)
     }
 
     /// Where it keeps its files.
@@ -110,7 +130,7 @@ impl RedisServer {
             .args(["--requirepass", PASSWORD, "--appendonly", file, "--appendfsync", sync])
             .arg("--dir")
             .arg(self.folder.path())
-            .args(self.tls.iter().flat_map(|(_, arguments)| arguments))
+            .args(&self.arguments)
             .stdout(Stdio::null())
             .spawn();
         self.child = Some(child.expect("redis-server, of Debian's package of that name"));
@@ -149,7 +169,7 @@ impl Drop for RedisServer {
     }
 }
 
-fn free_port(host: &str) -> u16 {
+pub(super) fn free_port(host: &str) -> u16 {
     let free = TcpListener::bind((host, 0)).expect("a free port");
     free.local_addr().expect("an address").port()
 }
