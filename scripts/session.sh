@@ -58,11 +58,12 @@ services_and_build() {
     eval "$exports"
 }
 
-# start NAME COMMAND…: in the background, with a log in the state directory.
+# start NAME COMMAND…: in the background, with a log in the state directory, and
+# a process group of its own, so that it ends with all that it has started.
 start() {
     local name=$1
     shift
-    "$@" >"$state/$name.out" 2>"$state/$name.log" 8>&- &
+    setsid "$@" >"$state/$name.out" 2>"$state/$name.log" 8>&- &
     background+=($!)
 }
 
@@ -83,7 +84,7 @@ end_background() {
     local index pid
     for ((index = ${#background[@]} - 1; index >= 0; index--)); do
         pid=${background[index]}
-        kill "$pid" 2>/dev/null || continue
+        kill -- "-$pid" 2>/dev/null || kill "$pid" 2>/dev/null || continue
         wait_until 30 gone "$pid" || kill -KILL "$pid" 2>/dev/null || true
     done
 }
@@ -95,7 +96,7 @@ remove_workers() {
     gateways=$(timeout 20 docker ps --all --format '{{.Names}}' --filter "network=$WORKER_NETWORK" \
         --filter label=io.worker-manager.gateway 2>/dev/null) || return 0
     for gateway in $gateways; do
-        say "removing $gateway and its workers, which were left behind"
+        say "removing $gateway and its workers"
         namespace=${gateway%-gateway}
         docker rm --force "$gateway" "$gateway-trial" >/dev/null 2>&1 || true
         docker network rm "$gateway-trial-network" >/dev/null 2>&1 || true
