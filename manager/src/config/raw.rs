@@ -229,6 +229,24 @@ impl RawConfig {
 
     /// Environment variables go over the file.
     fn overlay(&mut self, env: impl Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
+        self.overlay_texts(&env);
+        self.overlay_paths(&env);
+        self.overlay_numbers(&env)?;
+        if let Some(value) = env("WORKER_REQUIRE_SIGNATURES") {
+            let required = value.to_ascii_lowercase().parse();
+            self.require_signatures = Some(required.map_err(|_| ConfigError::Value {
+                name: "WORKER_REQUIRE_SIGNATURES",
+                problem: "must be true or false".to_owned(),
+            })?);
+        }
+        if let Some(images) = env("WORKER_PREBUILD") {
+            self.prebuild = images.split_whitespace().map(str::to_owned).collect();
+        }
+        self.egress.overlay(&env);
+        self.capacity.overlay(&env)
+    }
+
+    fn overlay_texts(&mut self, env: &impl Fn(&str) -> Option<String>) {
         let text = |slot: &mut Option<String>, name: &str| {
             if let Some(value) = env(name) {
                 *slot = Some(value);
@@ -253,26 +271,17 @@ impl RawConfig {
         text(&mut self.docker, "WORKER_DOCKER");
         text(&mut self.signature_window, "WORKER_SIGNATURE_WINDOW");
         text(&mut self.caller, "WORKER_CALLER");
-        if let Some(value) = env("WORKER_REQUIRE_SIGNATURES") {
-            let required = value.to_ascii_lowercase().parse();
-            self.require_signatures = Some(required.map_err(|_| ConfigError::Value {
-                name: "WORKER_REQUIRE_SIGNATURES",
-                problem: "must be true or false".to_owned(),
-            })?);
-        }
         text(&mut self.when_idle, "WORKER_WHEN_IDLE");
         text(&mut self.builder, "WORKER_BUILDER");
         text(&mut self.runtime, "WORKER_RUNTIME");
         text(&mut self.seccomp, "WORKER_SECCOMP");
-        if let Some(images) = env("WORKER_PREBUILD") {
-            self.prebuild = images.split_whitespace().map(str::to_owned).collect();
-        }
-        self.capacity.overlay(&env)?;
-        self.egress.overlay(&env);
         text(&mut self.listen, "WORKER_LISTEN");
         text(&mut self.otlp_endpoint, "OTEL_EXPORTER_OTLP_ENDPOINT");
         text(&mut self.log_format, "WORKER_LOG_FORMAT");
         text(&mut self.log, "WORKER_LOG");
+    }
+
+    fn overlay_paths(&mut self, env: &impl Fn(&str) -> Option<String>) {
         let path = |slot: &mut Option<PathBuf>, name: &str| {
             if let Some(value) = env(name) {
                 *slot = Some(PathBuf::from(value));
@@ -289,6 +298,12 @@ impl RawConfig {
         path(&mut self.templates, "WORKER_TEMPLATES");
         path(&mut self.caller_key_file, "WORKER_CALLER_KEY_FILE");
         path(&mut self.policy, "WORKER_POLICY");
+    }
+
+    fn overlay_numbers(
+        &mut self,
+        env: &impl Fn(&str) -> Option<String>,
+    ) -> Result<(), ConfigError> {
         let number = |slot: &mut Option<usize>, name: &'static str| match env(name) {
             None => Ok(()),
             Some(value) => value.parse().map(|number| *slot = Some(number)).map_err(|_| {

@@ -58,17 +58,7 @@ fn a_workers_container_has_nothing_of_the_hosts_and_every_limit() {
         };
         assert!(is_empty, "{none}: {}", host[none]);
     }
-    let mut added: Vec<_> = host["CapAdd"].as_array().into_iter().flatten().cloned().collect();
-    added.sort_by_key(Value::to_string);
-    let added: Vec<_> =
-        added.iter().map(|right| right.as_str().unwrap_or("").trim_start_matches("CAP_")).collect();
-    assert_eq!(added, ["KILL", "SETGID", "SETUID"]);
-    let options = host["SecurityOpt"].as_array().expect("a list");
-    assert!(options.contains(&json!("no-new-privileges")), "{options:?}");
-    let profile = options.iter().filter_map(|option| option.as_str()?.strip_prefix("seccomp="));
-    let profile: Vec<Value> =
-        profile.map(|text| serde_json::from_str(text).expect("a profile")).collect();
-    assert_eq!(profile[0]["defaultAction"], "SCMP_ACT_ERRNO");
+    assert_no_more_rights_than_needed(host);
     let limits = |name: &str| {
         let all = host["Ulimits"].as_array().expect("a list");
         all.iter().find(|limit| limit["Name"] == name).map(|limit| limit["Hard"].clone())
@@ -88,6 +78,20 @@ fn a_workers_container_has_nothing_of_the_hosts_and_every_limit() {
     worker.delete();
     let volumes = docker(&["volume", "ls", "--quiet", "--filter", &format!("name=^{own}")]);
     assert_eq!(volumes, "", "they go with their worker");
+}
+
+fn assert_no_more_rights_than_needed(host: &Value) {
+    let mut added: Vec<_> = host["CapAdd"].as_array().into_iter().flatten().cloned().collect();
+    added.sort_by_key(Value::to_string);
+    let added: Vec<_> =
+        added.iter().map(|right| right.as_str().unwrap_or("").trim_start_matches("CAP_")).collect();
+    assert_eq!(added, ["KILL", "SETGID", "SETUID"]);
+    let options = host["SecurityOpt"].as_array().expect("a list");
+    assert!(options.contains(&json!("no-new-privileges")), "{options:?}");
+    let profile = options.iter().filter_map(|option| option.as_str()?.strip_prefix("seccomp="));
+    let profile: Vec<Value> =
+        profile.map(|text| serde_json::from_str(text).expect("a profile")).collect();
+    assert_eq!(profile[0]["defaultAction"], "SCMP_ACT_ERRNO");
 }
 
 #[test]
