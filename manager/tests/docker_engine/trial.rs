@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use worker_manager::engine::{
     BuildError, BuildOrder, BuildStep, Builder, DockerEngine, Enclosure, EnclosurePlan, Engine,
-    Found, GatewayPlan, InstanceName, InstancePlan, Pruning, Quotas, SystemCalls,
+    EngineError, Found, GatewayPlan, InstanceName, InstancePlan, Pruning, Quotas, SystemCalls,
 };
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -105,12 +105,12 @@ impl Trial {
 
     /// Makes its network, again if it has gone with an instance.
     pub(crate) async fn enclose(&self) -> Enclosure {
-        self.enclose_for(&self.plan().name).await
+        enclose(&self.engine, &self.name).await
     }
 
     /// Makes the network of one more instance.
-    pub(crate) async fn enclose_for(&self, of: &InstanceName) -> Enclosure {
-        enclose(&self.engine, &self.name, of).await
+    pub(crate) async fn try_to_enclose(&self, of: &InstanceName) -> Result<Enclosure, EngineError> {
+        self.engine.enclose(&enclosure_plan(&self.name, of)).await
     }
 
     async fn clean_up(&self) {
@@ -164,7 +164,7 @@ async fn on_daemon_with<Test: Future<Output = ()>>(
     // A test's tasks may outlive it by a moment.
     let opened = engine.open_gateway(&gateway_plan(&name), b"exec sleep 600\n").await;
     opened.expect("a gateway");
-    let enclosure = enclose(&engine, &name, &InstanceName(name.clone())).await;
+    let enclosure = enclose(&engine, &name).await;
     let trial: &'static Trial = Box::leak(Box::new(Trial { engine, builder, name, enclosure }));
     let outcome = AssertUnwindSafe(test(trial)).catch_unwind().await;
     trial.clean_up().await;
@@ -195,15 +195,20 @@ pub(crate) fn gateway_plan(name: &str) -> GatewayPlan {
     }
 }
 
-async fn enclose(engine: &DockerEngine, name: &str, of: &InstanceName) -> Enclosure {
+/// The network of a test's instance.
+async fn enclose(engine: &DockerEngine, name: &str) -> Enclosure {
+    let plan = enclosure_plan(name, &InstanceName(name.to_owned()));
+    engine.enclose(&plan).await.expect("a network")
+}
+
+fn enclosure_plan(name: &str, of: &InstanceName) -> EnclosurePlan {
     let gateway = gateway_plan(name);
-    let plan = EnclosurePlan {
+    EnclosurePlan {
         of: of.clone(),
         gateway: gateway.name,
         labels: gateway.enclosures.into_iter().collect(),
         range: "10.213.0.0/16".parse().unwrap(),
-    };
-    engine.enclose(&plan).await.expect("a network")
+    }
 }
 
 /// Asks until the answer is there; panics at the deadline.
