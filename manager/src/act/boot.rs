@@ -1,6 +1,6 @@
 //! What a worker's wrapper is told when it starts.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use worker_protocol::boot::{BootAgent, BootFile, BootPolicy, Bounds, GATE_SOCKET, Gate};
 use worker_protocol::{
@@ -39,7 +39,7 @@ pub(super) fn boot(
         worker_id: id,
         redis: open.access,
         keys: open.keys,
-        agent: boot_agent(hands, spec, agent, given),
+        agent: boot_agent(hands, id, spec, agent, given),
         life: spec.life,
         restart: spec.restart,
         files: files_of(hands, spec, agent),
@@ -98,17 +98,22 @@ fn policy(hands: &Hands, spec: &Create, agent: &AgentTemplate) -> Option<BootPol
 
 fn boot_agent(
     hands: &Hands,
+    id: WorkerId,
     spec: &Create,
     agent: &AgentTemplate,
     given: BTreeMap<String, Secret>,
 ) -> BootAgent {
     let custom = !spec.agent_command.is_empty();
-    let command = if custom { &spec.agent_command } else { &agent.head.command };
+    let command = if custom {
+        spec.agent_command.clone()
+    } else {
+        [agent.head.command.clone(), only_mcp(id, &spec.mcp, agent)].concat()
+    };
     BootAgent {
         agent_type: spec.agent_type,
         version: (!custom).then(|| agent.head.version.clone()),
         protocol: spec.protocol.unwrap_or(agent.head.protocol),
-        command: command.clone(),
+        command,
         env: environment(hands, spec, agent, given),
         system_prompt_file: (!spec.allowed_commands.is_empty()).then(|| SYSTEM_PROMPT.to_owned()),
         model: spec.model.clone(),
@@ -116,6 +121,18 @@ fn boot_agent(
         uid: AGENT_UID,
         workspace: WORKSPACE.to_owned(),
     }
+}
+
+/// Names the servers that the caller gives. Where there are none, a name that nobody can have guessed
+/// who wrote a repository: no name at all would be no limit.
+fn only_mcp(id: WorkerId, mcp: &Map<String, Value>, agent: &AgentTemplate) -> Vec<String> {
+    let Some(flag) = &agent.head.only_mcp else { return Vec::new() };
+    let servers = mcp.get("mcpServers").and_then(Value::as_object);
+    let mut names: Vec<_> = servers.into_iter().flatten().map(|(name, _)| name.clone()).collect();
+    if names.is_empty() {
+        names.push(id.to_string());
+    }
+    names.into_iter().flat_map(|name| [flag.clone(), name]).collect()
 }
 
 /// What the templates set, then what the operator gives to this worker, then the caller's own.

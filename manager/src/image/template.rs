@@ -128,6 +128,10 @@ pub struct AgentHead {
     pub command: Vec<String>,
     /// Where it reads its instructions.
     pub instructions: String,
+    /// What it is told with each name of an MCP server that it may have, where it would take others
+    /// from the workspace: `--allowed-mcp-server-names`.
+    #[serde(default)]
+    pub only_mcp: Option<String>,
     /// Whether it tells what it costs, so that its cost can have a limit.
     #[serde(default)]
     pub tells_cost: bool,
