@@ -1,6 +1,7 @@
 //! An installation of its own: namespace, manager, scripted model.
 
 use crate::model::{Script, ScriptedModel, SeenRequest};
+use redis::RedisResult;
 use std::cell::{RefCell, RefMut};
 use std::fs::File;
 use std::net::SocketAddr;
@@ -353,19 +354,27 @@ impl Drop for Installation {
             manager.kill();
         }
         self.engine.clean(&self.namespace);
-        let take_away = |words: &[&str]| {
-            // A second panic would end the process before the services of this test are ended.
-            let gone = self.redis.ask::<i64>(words);
-            assert!(gone.is_ok() || std::thread::panicking(), "{words:?}: {gone:?}");
-        };
-        for user in self.all_users() {
-            take_away(&["ACL", "DELUSER", &user]);
-        }
-        for key in self.redis.keys(&self.key("*")) {
-            take_away(&["UNLINK", &key]);
+        // A second panic would end the process before the services of this test are ended; and a
+        // Redis that a test has broken holds nothing of it.
+        let failed = std::thread::panicking();
+        if !failed || self.redis.ask::<String>(&["PING"]).is_ok() {
+            let cleaned = self.clean_redis();
+            assert!(cleaned.is_ok() || failed, "{cleaned:?}");
         }
         let _inside = self.runtime.enter();
         self.model.take();
+    }
+}
+
+impl Installation {
+    fn clean_redis(&self) -> RedisResult<()> {
+        for user in self.all_users() {
+            self.redis.ask::<i64>(&["ACL", "DELUSER", &user])?;
+        }
+        for key in self.redis.keys(&self.key("*")) {
+            self.redis.ask::<i64>(&["UNLINK", &key])?;
+        }
+        Ok(())
     }
 }
 
