@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::Command;
 use worker_protocol::boot::{BootPolicy, Gate};
 use worker_protocol::create::Permissions;
 use worker_protocol::{Boot, CommandPattern};
@@ -31,11 +32,15 @@ fn open_folder() -> tempfile::TempDir {
 
 /// A worker whose agent is a shell: each prompt is a line for it.
 fn shell(redis: &Redis, policy: BootPolicy) -> (Worker, Boot) {
+    shell_by(Path::new(WRAPPER), redis, policy)
+}
+
+fn shell_by(wrapper: &Path, redis: &Redis, policy: BootPolicy) -> (Worker, Boot) {
     prepare(&mut redis.connect());
     let mut boot = boot(redis, "");
     boot.agent.command = vec!["/bin/sh".into()];
     boot.policy = Some(policy);
-    (Worker::start(redis, &boot), boot)
+    (Worker::start_by(Command::new(wrapper), redis, &boot), boot)
 }
 
 fn data(entry: &Entry) -> Value {
@@ -87,12 +92,15 @@ fn a_hook_asks_the_wrapper_and_is_refused_when_nobody_answers() {
     let redis = Redis::start();
     let folder = open_folder();
     let rules = policy(&["git log*"], Some(Gate::Hook), folder.path());
-    let (mut worker, boot) = shell(&redis, rules);
-    let socket = boot.policy.unwrap().socket;
+    // Where the agent's user finds it, also when the checkout is in a home that is closed to others.
+    let wrapper = folder.path().join("wrapper");
+    fs::copy(WRAPPER, &wrapper).unwrap();
+    let (mut worker, boot) = shell_by(&wrapper, &redis, rules);
+    let (socket, wrapper) = (boot.policy.unwrap().socket, wrapper.display());
     let mut asks = |used: Value, socket: &str| {
         worker.send(&[
             "prompt",
-            &format!("{WRAPPER} hook pretooluse {socket} 2>&1 <<'X'; echo \"code $?\"\n{used}\nX"),
+            &format!("{wrapper} hook pretooluse {socket} 2>&1 <<'X'; echo \"code $?\"\n{used}\nX"),
         ]);
         worker.send(&["prompt", "echo"]);
     };
