@@ -1,6 +1,7 @@
 //! The engine without a manager: containers like ours, made by the client library alone, with the
-//! same wrapper, volume and boot document. Their Redis users and streams are made before a clock
-//! starts. What is between such a start and ours is what the manager adds.
+//! same wrapper, volumes and boot document, but on a network that all share, and so without a
+//! gateway. Their Redis users and streams are made before a clock starts. What is between such a
+//! start and ours is what the manager adds, with a network for each worker in it.
 
 use bollard::Docker;
 use bollard::models::ContainerCreateBody;
@@ -48,6 +49,7 @@ impl Bare {
         worker.delete();
         let mut body = json!(found.config);
         body["HostConfig"] = json!(found.host_config);
+        body["HostConfig"]["NetworkMode"] = json!(it.environment.network);
         // The engine filled these in; and by its labels, a manager would take it for its own.
         for name in ["Hostname", "Env", "Entrypoint", "WorkingDir", "Cmd", "Labels"] {
             body.as_object_mut().expect("an object").remove(name);
@@ -80,7 +82,10 @@ impl Bare {
     /// Takes one away.
     pub(crate) fn remove(&self, it: &Installation, worker: &Prepared) {
         docker(&["rm", "--force", &worker.name]);
-        docker(&["volume", "rm", "--force", &format!("{}-home", worker.name)]);
+        let volumes =
+            docker(&["volume", "ls", "--quiet", "--filter", &format!("name=^{}-", worker.name)]);
+        let volumes: Vec<_> = volumes.split_whitespace().collect();
+        docker(&[&["volume", "rm", "--force"], &volumes[..]].concat());
         let _: i64 = it.redis.run(&["ACL", "DELUSER", &worker.name]);
     }
 
