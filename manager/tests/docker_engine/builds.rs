@@ -8,7 +8,7 @@ use worker_manager::engine::{
     InstanceState,
 };
 
-use crate::trial::{base_image, on_each_builder, until};
+use crate::trial::{base_image, connect, on_each_builder, until};
 
 #[tokio::test]
 async fn a_build_tells_its_steps_and_ends_in_an_image() {
@@ -146,6 +146,35 @@ async fn what_a_step_downloads_is_kept_where_the_engine_says_so() {
         let own = trial.engine.image(&trial.tag()).await.unwrap().expect("the image");
         let base = trial.engine.image(&base_image()).await.unwrap().expect("the base image");
         assert_eq!(own.size, base.size);
+    })
+    .await;
+}
+
+/// BuildKit of engines before 27.0 hangs or dies when builds with common steps end early.
+#[tokio::test]
+async fn builds_of_an_old_buildkit_come_one_after_another_whoever_asks() {
+    on_each_builder(|trial| async move {
+        let version = trial.engine.describe().await.unwrap().details.version;
+        let major: u32 = version.split('.').next().unwrap().parse().unwrap();
+        if trial.builder != Builder::BuildKit || major >= 27 {
+            return;
+        }
+        // As two managers.
+        let other = connect(Builder::BuildKit);
+        let step = |n| {
+            let kept = format!("--mount=type=cache,target=/kept,id={}", trial.name);
+            let line = format!("echo begin {n} >> /kept/times; sleep 1; echo end >> /kept/times");
+            trial.order(&trial.dockerfile(&format!("RUN {kept} : {}; {line}", trial.name)))
+        };
+        let (one, two) = tokio::join!(
+            trial.engine.build(step(1), &|_| ()),
+            other.build(BuildOrder { tag: trial.second_tag(), ..step(2) }, &|_| ())
+        );
+        one.and(two).unwrap();
+        let mount = format!("--mount=type=cache,target=/kept,id={}", trial.name);
+        let show = format!("RUN {mount} : {}; cut -d ' ' -f 1 /kept/times | xargs", trial.name);
+        let steps = trial.build(&show).await.unwrap();
+        assert!(steps.iter().any(|step| step.line == "begin end begin end"), "{steps:?}");
     })
     .await;
 }

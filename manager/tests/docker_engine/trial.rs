@@ -27,6 +27,11 @@ pub(crate) fn base_image() -> String {
     setting("WORKER_BASE_IMAGE").unwrap_or_else(|| "worker-base:bookworm".to_owned())
 }
 
+/// A manager's own view of the daemon.
+pub(crate) fn connect(builder: Builder) -> DockerEngine {
+    DockerEngine::connect(setting("DOCKER_HOST").as_deref(), builder).unwrap()
+}
+
 /// What one test makes carries its name; all of it is removed at the end.
 pub(crate) struct Trial {
     pub(crate) engine: DockerEngine,
@@ -155,7 +160,7 @@ async fn on_daemon_with<Test: Future<Output = ()>>(
     test: impl FnOnce(&'static Trial) -> Test,
 ) {
     let name = format!("worker-trial-{}", uuid::Uuid::new_v4().simple());
-    let engine = DockerEngine::connect(setting("DOCKER_HOST").as_deref(), builder).unwrap();
+    let engine = connect(builder);
     let engine = engine.marked(&name);
     if let Err(error) = engine.describe().await {
         panic!("these tests need a Docker daemon (scripts/services up): {error}");

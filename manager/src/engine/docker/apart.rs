@@ -10,6 +10,7 @@ use tokio::runtime::Builder as RuntimeBuilder;
 use tokio::sync::mpsc::{Sender, channel};
 
 use super::connection::DockerEngine;
+use super::turn::Turn;
 
 /// Messages that wait for their reader. The daemon waits when there are more.
 const WAITING: usize = 64;
@@ -28,6 +29,7 @@ impl DockerEngine {
         options: BuildImageOptions,
         context: Vec<u8>,
         patience: Duration,
+        turn: Option<Turn>,
     ) -> impl Stream<Item = Told> + Send + use<> {
         let (tell, mut told) = channel(WAITING);
         let failed = tell.clone();
@@ -37,12 +39,16 @@ impl DockerEngine {
                 Ok(runtime) => runtime,
                 Err(error) => return drop(tell.blocking_send(Err(error.into()))),
             };
-            runtime.block_on(async {
+            let ended_early = runtime.block_on(async {
                 tokio::select! {
-                    () = tell.closed() => {}
-                    () = engine.tell_build(options, context, patience, &tell) => {}
+                    () = tell.closed() => true,
+                    () = engine.tell_build(options, context, patience, &tell) => false,
                 }
             });
+            drop(runtime);
+            if let Some(turn) = turn.filter(|_| ended_early) {
+                turn.end_with_the_build();
+            }
         };
         if let Err(error) = std::thread::Builder::new().name("build".to_owned()).spawn(build) {
             // There is room for this one.

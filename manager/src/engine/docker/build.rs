@@ -36,13 +36,15 @@ impl DockerEngine {
         progress: &(dyn Fn(BuildStep) + Send + Sync),
     ) -> Result<ImageFacts, BuildError> {
         let silence = order.silence;
-        let builder = self.builder().await?;
+        let version = self.version().await?;
+        let builder = self.chosen(&version);
+        let turn = self.turn(builder, &version).await;
         let mut log: Box<dyn Printed> = match builder {
             Builder::BuildKit => Box::new(BuildKitLog::default()),
             Builder::Auto | Builder::Classic => Box::new(BuildLog::default()),
         };
         let options = options(&order, builder);
-        let stream = self.build_apart(options, order.context, silence);
+        let stream = self.build_apart(options, order.context, silence, turn);
         let ending = follow(stream, silence, &mut *log, progress).await;
         let reason = match ending {
             Ending::Failed(said) => log.reason(&said),

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::facts::{Builder, Mark};
+use super::turn::Turns;
 use crate::chain::chain;
 use crate::engine::EngineError;
 
@@ -27,6 +28,7 @@ pub struct DockerEngine {
     mark: Mark,
     /// Present once the API's version was agreed on.
     client: Arc<OnceLock<Docker>>,
+    turns: Turns,
 }
 
 #[derive(Clone, Debug)]
@@ -68,11 +70,21 @@ impl DockerEngine {
                 reason: "DOCKER_HOST must begin with unix://, tcp:// or http://".to_owned(),
             });
         };
-        Ok(Self { address, builder, mark: Mark::default(), client: Arc::default() })
+        Ok(Self {
+            address,
+            builder,
+            mark: Mark::default(),
+            client: Arc::default(),
+            turns: Turns::default(),
+        })
     }
 
     pub(super) fn address(&self) -> &Address {
         &self.address
+    }
+
+    pub(super) fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     pub(super) fn wanted_builder(&self) -> Builder {

@@ -77,17 +77,13 @@ impl DockerEngine {
         answer.map(drop).map_err(|error| self.failed("ping", "itself", error))
     }
 
-    /// The builder that the next build takes, which is not `Auto`.
-    pub(super) async fn builder(&self) -> Result<Builder, EngineError> {
-        Ok(self.chosen(&self.version().await?))
-    }
-
-    async fn version(&self) -> Result<SystemVersion, EngineError> {
+    pub(super) async fn version(&self) -> Result<SystemVersion, EngineError> {
         let version = self.client().await?.version().await;
         version.map_err(|error| self.failed("describe", "itself", error))
     }
 
-    fn chosen(&self, version: &SystemVersion) -> Builder {
+    /// The builder that the next build takes, which is not `Auto`.
+    pub(super) fn chosen(&self, version: &SystemVersion) -> Builder {
         match self.wanted_builder() {
             Builder::Auto if has_buildkit(version) => Builder::BuildKit,
             Builder::Auto => Builder::Classic,
@@ -121,11 +117,15 @@ fn details(version: &SystemVersion, info: &SystemInfo) -> HostDetails {
 
 /// A daemon of Windows has none, and Podman takes the wish without fulfilling it.
 fn has_buildkit(version: &SystemVersion) -> bool {
-    let api = version.api_version.as_deref().and_then(|text| text.split_once('.'));
-    let api = api.and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
     let parts = version.components.as_deref().unwrap_or_default();
     let podman = parts.iter().any(|part| part.name.contains("Podman"));
-    version.os.as_deref() == Some("linux") && !podman && api >= Some(BUILDKIT_API)
+    version.os.as_deref() == Some("linux") && !podman && api(version) >= Some(BUILDKIT_API)
+}
+
+/// The newest API that the daemon speaks.
+pub(super) fn api(version: &SystemVersion) -> Option<(u32, u32)> {
+    let (major, minor) = version.api_version.as_deref()?.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 /// The daemon tells Go's names.

@@ -43,6 +43,7 @@ mod printed;
 mod readiness;
 mod seccomp;
 mod trial;
+mod turn;
 mod usage;
 mod verbs;
 mod volumes;
