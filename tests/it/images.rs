@@ -1,8 +1,11 @@
 //! Images that were built: listed, compared, collected, each with its reason, and never missed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use worker_tests::harness::{Finished, Installation, Options, Reply, Templates, docker};
+use worker_tests::harness::{
+    Environment, Finished, Installation, Options, Reply, Templates, docker,
+};
 
 /// Rules under which every image goes that nothing uses.
 const EAGER: &str = "[gc]\nunused = \"1ms\"\nmin_age = \"1ms\"\nmin_free = 0\n";
@@ -78,6 +81,79 @@ fn an_image_goes_when_nothing_uses_it_and_every_other_stays_with_a_reason() {
     assert!(line(&listed, "CUSTOM+ONE").ends_with("yes"), "{listed:?}");
     assert!(!listed.stdout.contains("CUSTOM+TWO"), "{listed:?}");
     assert!(create(&it, "TWO").is_ok(), "it is built again");
+}
+
+#[test]
+fn the_last_image_frees_nothing_of_what_it_is_built_on() {
+    let templates = quick_with_modules();
+    let it = Installation::start_with(Options::default().templates(&templates).file(EAGER));
+    delete(&it, &create(&it, "ONE"));
+    let reply = it.command(&[("command", "gc")]);
+    let images: serde_json::Value = serde_json::from_str(&reply.get("images")).expect("images");
+    let number = |name: &str| images[0][name].as_u64().expect("a number");
+    let base = ["image", "inspect", "--format", "{{.Size}}", &it.environment.base_image];
+    let base: u64 = docker(&base).parse().expect("a size");
+    assert_eq!(images[0]["outcome"], "removed", "{images}");
+    assert!(number("frees") > 0 && number("frees") <= number("size") - base, "{base}: {images}");
+    let free = ["disk_free_bytes", "disk_free_after_bytes"].map(|name| reply.get(name).parse());
+    assert!(matches!(free, [Ok(1_u64..), Ok(1_u64..)]), "{reply:?}");
+}
+
+/// A name of its own for the base image, which goes with the test.
+struct Base(String);
+
+impl Base {
+    fn of(it: &str) -> Self {
+        let name = format!("base-{}:1", uuid::Uuid::new_v4().simple());
+        docker(&["tag", it, &name]);
+        Self(name)
+    }
+
+    /// As a newer one that was pulled: the same name, and another content.
+    fn renew(&self) {
+        let container = docker(&["create", &self.0, "touch", "/newer"]);
+        docker(&["start", "--attach", &container]);
+        docker(&["commit", &container, &self.0]);
+        docker(&["rm", &container]);
+    }
+}
+
+impl Drop for Base {
+    fn drop(&mut self) {
+        docker(&["rmi", "--no-prune", &self.0]);
+    }
+}
+
+#[test]
+fn what_is_listed_is_built_at_the_start_and_again_after_each_change() {
+    let base = Base::of(&Environment::read().base_image);
+    let mut templates = quick_with_modules();
+    let options = Options::default().templates(&templates).file(EAGER);
+    let options = options.set("WORKER_BASE_IMAGE", &base.0).set("WORKER_PREBUILD", "CUSTOM+ONE");
+    let it = Installation::start_with(options);
+    let listed = |number| {
+        it.soon("the images of the list", || {
+            let images: BTreeSet<_> = it.images().into_iter().collect();
+            (images.len() == number).then_some(images)
+        })
+    };
+    let first = listed(1);
+    it.manager().stop();
+    base.renew();
+    it.start_manager();
+    let second = listed(2);
+    it.manager().stop();
+    templates = templates.module("ONE", "echo another >/one");
+    it.start_manager();
+    let third = listed(3);
+    drop(templates);
+
+    let newest: Vec<_> = third.difference(&second).cloned().collect();
+    let gc = command_line(&it, &["gc"]);
+    assert!(gc.stdout.contains("2 images removed, 1 kept"), "{gc:?}");
+    assert!(gc.stdout.contains("it is in the list of prebuilt images"), "{gc:?}");
+    assert_eq!(it.images(), newest);
+    assert!(first.is_subset(&second) && second.is_subset(&third));
 }
 
 #[test]

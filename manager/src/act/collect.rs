@@ -9,24 +9,45 @@ use crate::engine::{EngineError, HeldImage, Pruning};
 use crate::image::ImageHash;
 use crate::image::collect::{Inventory, Stored};
 use crate::label;
-use crate::world::Cause;
+use crate::world::{Cause, Pruned};
 
 /// Every image of this installation, with what its rules are.
 pub async fn take_inventory(hands: &Hands, cause: &Cause) -> Result<Inventory, Problem> {
     let problem = |error: EngineError| Problem::from(&error);
-    let images = images(hands).await?;
+    let all = hands.engine.images(&[]).await.map_err(problem)?;
+    let (own, others) = divided(hands, all);
+    let images = with_last_use(hands, own).await?;
+    let others = others.into_iter().flat_map(|image| image.layers).map(|layer| layer.id).collect();
     let disk = hands.engine.disk().await.map_err(problem)?;
     let cache = hands.engine.prune_cache(cache_age(hands, cause), Pruning::Count).await;
     let rules = hands.settings.gc.rules.clone();
-    Ok(Inventory { images, disk, cache: cache.map_err(problem)?, rules })
+    Ok(Inventory { images, others, disk, cache: cache.map_err(problem)?, rules })
 }
 
 /// Every image of this installation.
 pub async fn images(hands: &Hands) -> Result<Vec<Stored>, Problem> {
     let ours = [(label::BUILD.to_owned(), label::BUILD_MARK.to_owned())];
     let held = hands.engine.images(&ours).await.map_err(|error| Problem::from(&error))?;
+    with_last_use(hands, divided(hands, held).0).await
+}
+
+/// Images of this installation, with their hashes, and all others.
+fn divided(hands: &Hands, all: Vec<HeldImage>) -> (Vec<(ImageHash, HeldImage)>, Vec<HeldImage>) {
     let namespace = hands.store.keys().namespace();
-    let own: Vec<_> = held.into_iter().filter_map(|image| own(namespace, image)).collect();
+    let (mut own, mut others) = (Vec::new(), Vec::new());
+    for image in all {
+        match own_hash(namespace, &image) {
+            Some(hash) => own.push((hash, image)),
+            None => others.push(image),
+        }
+    }
+    (own, others)
+}
+
+async fn with_last_use(
+    hands: &Hands,
+    own: Vec<(ImageHash, HeldImage)>,
+) -> Result<Vec<Stored>, Problem> {
     let hashes: Vec<_> = own.iter().map(|(hash, _)| hash.as_str()).collect();
     let now = Timestamp::now();
     let used = hands.store.last_used(&hashes, now).await.map_err(|error| store_problem(&error))?;
@@ -39,11 +60,11 @@ pub async fn images(hands: &Hands) -> Result<Vec<Stored>, Problem> {
 
 /// An image is this installation's by its name, and by the mark that says the same: a name alone
 /// anybody can give.
-fn own(namespace: &str, image: HeldImage) -> Option<(ImageHash, HeldImage)> {
+fn own_hash(namespace: &str, image: &HeldImage) -> Option<ImageHash> {
     let hash = ImageHash::of_tag(&image.tag)?;
     let named = image.tag == hash.tag(namespace);
     let marked = image.labels.get(label::IMAGE).is_some_and(|mark| mark == hash.as_str());
-    (named && marked).then_some((hash, image))
+    (named && marked).then_some(hash)
 }
 
 fn stored(last_used: Timestamp, hash: ImageHash, image: HeldImage) -> Stored {
@@ -66,10 +87,12 @@ pub async fn remove_image(hands: &Hands, tag: &str) -> Result<(), Problem> {
     hands.engine.remove_image(tag).await.map_err(|error| Problem::from(&error))
 }
 
-/// Removes what builds left behind.
-pub async fn prune_cache(hands: &Hands, cause: &Cause) -> Result<u64, Problem> {
+/// Removes what builds left behind, and looks at the disk again.
+pub async fn prune_cache(hands: &Hands, cause: &Cause) -> Result<Pruned, Problem> {
+    let problem = |error: EngineError| Problem::from(&error);
     let pruned = hands.engine.prune_cache(cache_age(hands, cause), Pruning::Remove).await;
-    pruned.map_err(|error| Problem::from(&error))
+    let bytes = pruned.map_err(problem)?;
+    Ok(Pruned { bytes, disk: hands.engine.disk().await.map_err(problem)? })
 }
 
 /// For a disk that is nearly full, whatever is not fresh is old enough.

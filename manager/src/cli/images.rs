@@ -106,8 +106,8 @@ async fn layers(hands: &Hands, wishes: &[ImageWish]) -> Result<ExitCode, Error> 
     }
     print!("{table}");
     println!(
-        "{} images: {} as if separate, {} on disk; {:.1} % of their bytes are shared",
-        shares.images.len(),
+        "{}: {} as if separate, {} on disk; {:.1} % of their bytes are shared",
+        counted(shares.images.len()),
         bytes(shares.separate),
         bytes(shares.on_disk),
         shares.shared() * 100.0
@@ -125,7 +125,7 @@ async fn export(hands: &Hands, file: &Path, wishes: &[ImageWish]) -> Result<(), 
         archive::export(hands, wishes, &mut tokio::io::stdout()).await?
     } else {
         let partial = file.with_added_extension("partial");
-        let at = |error| format!("{}: {error}", partial.display());
+        let at = |error| format!("failed to write {}: {error}", file.display());
         let mut to = File::create(&partial).await.map_err(at)?;
         let exported = archive::export(hands, wishes, &mut to).await;
         let synced = to.shutdown().await;
@@ -193,14 +193,19 @@ pub(super) async fn gc(client: &Client, dry_run: bool) -> Result<ExitCode, Error
     print!("{table}");
     show_orphans(&reply)?;
     let number = |name: &str| reply.text(name).parse::<u64>().unwrap_or_default();
-    let would = if dry_run { "would be " } else { "" };
+    let (would, then) =
+        if dry_run { ("would be ", "would have then") } else { ("", "has any more") };
     println!(
-        "{} {would}removed, {} kept; {} of images and {} of build cache {would}freed",
+        "{} {would}removed, {} kept; {} that no image {then}; {} of build cache {would}removed",
         counted(number("removed") as usize),
         number("kept"),
         bytes(number("freed_bytes")),
         bytes(number("cache_bytes")),
     );
+    if !reply.text("disk_free_after_bytes").is_empty() {
+        let (before, after) = (number("disk_free_bytes"), number("disk_free_after_bytes"));
+        println!("{} of the disk are free, {} before", bytes(after), bytes(before));
+    }
     Ok(if number("not_removed") == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -9,7 +9,7 @@ use super::effects::{Effect, Effects, Write};
 use crate::image::ImageHash;
 use crate::image::collect::{Inventory, Judged, Verdict, bytes, plan};
 use crate::orphan::Survey;
-use crate::world::{Cause, Fate, Stage, Sweep, World};
+use crate::world::{Cause, Fate, Pruned, Stage, Sweep, World};
 
 /// A disk that stays full, though everything was done about it, is not looked after more often.
 const FOR_DISK_AGAIN: SignedDuration = SignedDuration::from_mins(10);
@@ -128,12 +128,15 @@ fn wake(world: &mut World, effects: &mut Effects) {
     }
 }
 
-pub(super) fn pruned(world: &mut World, result: Result<u64, Problem>, effects: &mut Effects) {
+pub(super) fn pruned(world: &mut World, result: Result<Pruned, Problem>, effects: &mut Effects) {
     let Some(sweep) = &mut world.sweeps.current else { return };
-    sweep.cache = result.unwrap_or_else(|problem| {
-        tracing::warn!(%problem, "what builds left was not removed");
-        0
-    });
+    match result {
+        Ok(Pruned { bytes, disk }) => (sweep.cache, sweep.disk_after) = (bytes, disk),
+        Err(problem) => {
+            sweep.cache = 0;
+            tracing::warn!(%problem, "what builds left was not removed");
+        }
+    }
     report(world, effects);
 }
 
@@ -178,6 +181,7 @@ fn summary(sweep: &Sweep) -> Map<String, Value> {
         "freed_bytes": freed,
         "cache_bytes": sweep.cache,
         "disk_free_bytes": sweep.disk.map(|disk| disk.free),
+        "disk_free_after_bytes": sweep.disk_after.map(|disk| disk.free),
     });
     fields.as_object().cloned().unwrap_or_default()
 }
@@ -187,7 +191,7 @@ fn in_words(summary: &Map<String, Value>) -> String {
     let number = |name: &str| summary.get(name).and_then(Value::as_u64).unwrap_or_default();
     let gone = if summary.get("dry_run") == Some(&json!(true)) { "would go" } else { "removed" };
     format!(
-        "{} images {gone}, {} kept; {} of images and {} of build cache",
+        "{} images {gone}, {} kept; {} that no image has then, and {} of build cache",
         number("removed"),
         number("kept"),
         bytes(number("freed_bytes")),

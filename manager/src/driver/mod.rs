@@ -30,7 +30,7 @@ use crate::engine::{BuildError, BuildStep, Found, ImageFacts};
 use crate::image::collect::Inventory;
 use crate::image::{Catalogue, ImageHash, Rendered};
 use crate::orphan::Survey;
-use crate::world::{BuildId, Cause, Evidence, HostRoom, Image, Prebuild, World};
+use crate::world::{BuildId, Cause, Evidence, HostRoom, Image, Prebuild, Pruned, World};
 
 /// Everything that can happen.
 pub enum Event {
@@ -62,7 +62,7 @@ pub enum Event {
     /// An image was removed, or could not be.
     ImageRemoved(ImageHash, Result<(), Problem>),
     /// What builds left was removed: bytes.
-    CachePruned(Result<u64, Problem>),
+    CachePruned(Result<Pruned, Problem>),
     /// An instance ended or is gone, or so the engine says.
     InstanceEnded(WorkerId),
     /// An instance started, or so the engine says.

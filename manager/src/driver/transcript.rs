@@ -21,7 +21,7 @@ use crate::image::collect::Stored;
 use crate::image::{BaseOwner, ContextFile, ImageSpec, Offer};
 use crate::label::Known;
 use crate::orphan::Left;
-use crate::world::{HostRoom, Rules, StepKind};
+use crate::world::{HostRoom, Pruned, Rules, StepKind};
 
 struct Play {
     world: World,
@@ -134,7 +134,9 @@ impl Play {
                 let problem = Problem::new(ErrorKind::EngineUnavailable, why);
                 Event::ImageRemoved(self.removing(), Err(problem))
             }
-            ("pruned", bytes) => Event::CachePruned(Ok(bytes.parse().unwrap())),
+            ("pruned", bytes) => {
+                Event::CachePruned(Ok(Pruned { bytes: bytes.parse().unwrap(), disk: None }))
+            }
             (
                 "napped" | "resumed" | "resolved" | "launched" | "started" | "stopped"
                 | "autopsied" | "removed",
@@ -251,6 +253,7 @@ impl Play {
         };
         Inventory {
             images: list.split(',').map(image).collect(),
+            others: std::collections::BTreeSet::new(),
             disk: None,
             cache: 7,
             rules: crate::config::Gc::default().rules,

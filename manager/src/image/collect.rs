@@ -4,7 +4,7 @@
 //! waits for, that is pinned or that is young is never a candidate, whatever the rules say.
 
 use jiff::{SignedDuration, Timestamp};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::ImageHash;
@@ -57,6 +57,9 @@ pub struct Stored {
 pub struct Inventory {
     /// Every image of this installation.
     pub images: Vec<Stored>,
+    /// Layers that other images of the engine have as well: what these build on, those of another
+    /// installation, those that somebody gave a name of his own.
+    pub others: BTreeSet<String>,
     /// The disk that they are on, where it can be seen.
     pub disk: Option<Disk>,
     /// Bytes that builds left behind and nothing has used for long.
@@ -90,7 +93,7 @@ pub struct Judged {
     pub image: Stored,
     /// What becomes of it.
     pub verdict: Verdict,
-    /// Bytes that its removal frees: layers that no image which stays has.
+    /// Bytes that its removal frees: layers that no image which stays has, of whomever.
     pub frees: u64,
 }
 
@@ -163,8 +166,9 @@ struct Left {
 impl Left {
     fn of(inventory: &Inventory) -> Self {
         let mut owners: HashMap<String, usize> = HashMap::new();
-        for layer in inventory.images.iter().flat_map(|image| &image.layers) {
-            *owners.entry(layer.id.clone()).or_default() += 1;
+        let own = inventory.images.iter().flat_map(|image| &image.layers).map(|layer| &layer.id);
+        for layer in own.chain(&inventory.others) {
+            *owners.entry(layer.clone()).or_default() += 1;
         }
         Self {
             images: inventory.images.len(),

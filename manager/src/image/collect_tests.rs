@@ -42,7 +42,7 @@ fn image(n: u64, unused: Duration) -> Stored {
 }
 
 fn inventory(images: Vec<Stored>, rules: Rules) -> Inventory {
-    Inventory { images, disk: None, cache: 0, rules }
+    Inventory { images, others: BTreeSet::new(), disk: None, cache: 0, rules }
 }
 
 /// The verdicts as text: number of the image, `-` or `+`, reason.
@@ -118,6 +118,17 @@ fn the_last_one_frees_what_all_had_in_common() {
     assert_eq!(
         lines,
         ["2 - unused for 9d, over 7d, frees 10", "1 - unused for 8d, over 7d, frees 110"]
+    );
+}
+
+#[test]
+fn what_images_of_others_have_as_well_is_not_freed() {
+    let others = BTreeSet::from(["base".to_owned(), "own 2".to_owned()]);
+    let images = vec![image(1, days(8)), image(2, days(9))];
+    let lines = judged(&Inventory { others, ..inventory(images, rules()) }, &BTreeMap::new());
+    assert_eq!(
+        lines,
+        ["2 - unused for 9d, over 7d, frees 0", "1 - unused for 8d, over 7d, frees 10"]
     );
 }
 

@@ -21,7 +21,7 @@ pub use orphans::Orphans;
 pub use queue::Queue;
 pub use request::{Known, Requests};
 pub use restart::Restarts;
-pub use sweep::{Cause, Fate, Sweep, Sweeps};
+pub use sweep::{Cause, Fate, Pruned, Sweep, Sweeps};
 pub use worker::{
     Ended, Evidence, Image, Intent, Origin, Stage, StepKind, Until, Waiting, Wish, Worker,
 };

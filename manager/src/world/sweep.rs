@@ -57,6 +57,17 @@ pub struct Sweep {
     pub disk: Option<Disk>,
     /// Bytes of the build cache: those that would go, or those that went.
     pub cache: u64,
+    /// The disk afterwards.
+    pub disk_after: Option<Disk>,
+}
+
+/// What became of the build cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pruned {
+    /// Bytes that went.
+    pub bytes: u64,
+    /// The disk afterwards, where it can be seen.
+    pub disk: Option<Disk>,
 }
 
 impl Sweep {
@@ -71,6 +82,7 @@ impl Sweep {
             done: Vec::new(),
             disk: None,
             cache: 0,
+            disk_after: None,
         }
     }
 }

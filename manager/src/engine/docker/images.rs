@@ -30,7 +30,7 @@ impl DockerEngine {
         let images = images.map_err(|error| self.failed("list", "images", error))?;
         let used = self.images_in_use().await?;
         let held = stream::iter(images)
-            .map(|image| self.held(image, &used))
+            .map(async |image| or_none(self.held(image, &used).await))
             .buffered(AT_ONCE)
             .try_collect::<Vec<_>>()
             .await?;
@@ -94,6 +94,17 @@ impl DockerEngine {
         // It may have to be read from a disk.
         let disk = tokio::task::spawn_blocking(move || disk(&root)).await;
         Ok(disk.ok().flatten())
+    }
+}
+
+/// An image that cannot be looked at, as one that is damaged or just being removed, hides no other.
+fn or_none(held: Result<Vec<HeldImage>, EngineError>) -> Result<Vec<HeldImage>, EngineError> {
+    match held {
+        Err(error @ EngineError::Refused { .. }) => {
+            tracing::warn!(%error, "an image is passed over");
+            Ok(Vec::new())
+        }
+        held => held,
     }
 }
 
