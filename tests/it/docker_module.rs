@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::modules::assert_sizes;
 use worker_tests::harness::{Installation, Options, Worker, docker};
 
 /// The engine's packages are fetched the first time.
@@ -68,6 +69,7 @@ fn an_agent_builds_and_runs_an_image_and_sees_nothing_of_the_host() {
     let others = docker(&["ps", "--all", "--format", "{{.Image}}"]);
     assert!(!others.lines().any(|image| image == "mine"), "{others}");
     assert!(!worker.status().get("ip_address").is_empty());
+    assert_sizes(&worker.record()["image"], "DOCKER");
 
     let volumes =
         || docker(&["volume", "ls", "--quiet"]).lines().filter(|v| v.contains(&worker.id)).count();

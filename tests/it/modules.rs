@@ -8,7 +8,7 @@ use std::process::Command;
 use worker_tests::harness::{Installation, Options, Templates, Worker, docker};
 
 /// Every module that needs no leave of the operator: one image for all tests that use them.
-const MODULES: &str = "CURL,GIT,PYTHON,NODE,GITHUB_CLI,COPIER";
+const MODULES: &str = "GIT,PYTHON,GITHUB_CLI,CURL,NODE,COPIER";
 
 /// Prints `== NAME` and what the tool says, for each tool.
 const TOOLS: &str = r#"
@@ -109,6 +109,7 @@ fn begins(module: &str, made_by: &str) -> bool {
         "COPIER" => made_by.contains("COPY file:") || made_by.contains("COPY files/copier.txt"),
         "GITHUB_CLI" => made_by.contains("recommends gh "),
         "PYTHON" => made_by.contains("recommends python3 "),
+        "DOCKER" => made_by.contains("recommends docker.io "),
         other => made_by.contains(&format!("recommends {} ", other.to_lowercase())),
     }
 }
@@ -131,13 +132,20 @@ fn declared_size(module: &str) -> (u64, u64) {
 fn each_module_is_as_large_as_its_file_says_and_the_wrapper_comes_last() {
     let it = Installation::start();
     let worker = worker(&it, MODULES, "exec cat");
-    let layers = layers(&worker.record()["image"]);
+    let image = worker.record()["image"].clone();
+    let layers = layers(&image);
     let (_, last) = layers.iter().rfind(|(size, _)| *size > 0).expect("a layer");
     assert!(last.contains("/usr/libexec/worker-wrapper"), "{last}");
+    assert_sizes(&image, MODULES);
+}
 
-    // From below: the modules in the order of their positions, after the agent's layer.
+/// Each of the modules, which are named in the order of their positions, has layers in this order,
+/// of as many bytes as its file says.
+pub(crate) fn assert_sizes(image: &str, modules: &str) {
+    // From below: after the agent's layer.
     let mut sizes: Vec<(&str, u64)> = Vec::new();
-    let mut left = MODULES.split(',').peekable();
+    let mut left = modules.split(',').peekable();
+    let layers = layers(image);
     for (size, made_by) in &layers {
         if let Some(module) = left.next_if(|module| begins(module, made_by)) {
             sizes.push((module, 0));
