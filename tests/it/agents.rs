@@ -43,6 +43,16 @@ fn declared(agent: &Agent, key: &str) -> String {
     value.trim_end_matches('"').to_owned()
 }
 
+/// The agent's image, once it is built.
+fn image(it: &Installation, agent: &str) -> String {
+    it.until(&format!("the image of {agent}"), BUILD, || {
+        let label = format!("label=io.worker-manager.holds={agent}");
+        let format = "--format={{.Repository}}:{{.Tag}}";
+        let images = docker(&["images", "--filter", &label, format, &it.namespace]);
+        images.lines().next().map(str::to_owned)
+    })
+}
+
 /// What a shell line prints in a container of the image, as the agent's user and with nothing to
 /// write to but its home and /tmp; without network, so that nothing is fetched.
 fn user(image: &str, line: &str) -> String {
@@ -79,12 +89,7 @@ fn every_agent_has_its_pinned_program_which_it_cannot_change() {
     let wanted = AGENTS.map(|agent| agent.name).join(" ");
     let it = Installation::start_with(Options::default().set("WORKER_PREBUILD", &wanted));
     for agent in &AGENTS {
-        let image = it.until(&format!("the image of {}", agent.name), BUILD, || {
-            let label = format!("label=io.worker-manager.holds={}", agent.name);
-            let format = "--format={{.Repository}}:{{.Tag}}";
-            let images = docker(&["images", "--filter", &label, format, &it.namespace]);
-            images.lines().next().map(str::to_owned)
-        });
+        let image = image(&it, agent.name);
         let version = user(&image, &format!("{} --version", agent.program));
         let pinned = declared(agent, "version");
         assert!(version.split_whitespace().any(|word| word == pinned), "{pinned}: {version}");
@@ -106,4 +111,28 @@ fn every_agent_has_its_pinned_program_which_it_cannot_change() {
             assert!(answer.contains("\"protocolVersion\":1"), "{}: {answer}", agent.name);
         }
     }
+}
+
+#[test]
+fn another_version_by_configuration_is_what_runs_and_is_compared_with_its_digest() {
+    let version = |text: &str| format!("[agents.GEMINI]\nversion = \"{text}\"\n");
+    let options = Options::default().file(&version("0.60.0"));
+    let it = Installation::start_with(options.set("WORKER_PREBUILD", "GEMINI"));
+    assert_eq!(user(&image(&it, "GEMINI"), "gemini --version"), "0.60.0");
+
+    let digest = "ab".repeat(64);
+    let wrong = format!("{}sha512 = {{ all = \"{digest}\" }}\n", version("0.60.0"));
+    for (configuration, says) in [
+        (wrong, "npm-package: @google/gemini-cli@0.60.0 has the digest "),
+        (version("999.0.0"), "npm-package: failed to fetch @google/gemini-cli@999.0.0"),
+    ] {
+        it.manager().stop();
+        it.write_configuration(&configuration);
+        it.start_manager();
+        let create = [("command", "create"), ("agent_type", "GEMINI"), ("wait", "running")];
+        let reply = it.command(&create);
+        assert_eq!(reply.get("error"), "build_failed", "{reply:?}");
+        assert!(reply.get("message").contains(says), "{reply:?}");
+    }
+    assert_eq!(it.images().len(), 1);
 }
