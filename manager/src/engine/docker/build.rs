@@ -13,6 +13,7 @@ use super::buildkit_log::BuildKitLog;
 use super::connection::DockerEngine;
 use super::facts::Builder;
 use super::printed::Printed;
+use super::turn::Turn;
 use crate::engine::{BuildError, BuildOrder, BuildStep, ImageFacts};
 
 /// A step that may print and is not heard has this many times as long.
@@ -35,10 +36,30 @@ impl DockerEngine {
         order: BuildOrder,
         progress: &(dyn Fn(BuildStep) + Send + Sync),
     ) -> Result<ImageFacts, BuildError> {
-        let silence = order.silence;
         let version = self.version().await?;
         let builder = self.chosen(&version);
         let turn = self.turn(builder, &version).await;
+        self.build_with(builder, turn, order, progress).await
+    }
+
+    /// An image that has no step in common with others, so that nobody waits for it and it waits
+    /// for nobody.
+    pub(super) async fn build_lone_image(
+        &self,
+        order: BuildOrder,
+    ) -> Result<ImageFacts, BuildError> {
+        let builder = self.chosen(&self.version().await?);
+        self.build_with(builder, None, order, &|_| ()).await
+    }
+
+    async fn build_with(
+        &self,
+        builder: Builder,
+        turn: Option<Turn>,
+        order: BuildOrder,
+        progress: &(dyn Fn(BuildStep) + Send + Sync),
+    ) -> Result<ImageFacts, BuildError> {
+        let silence = order.silence;
         let mut log: Box<dyn Printed> = match builder {
             Builder::BuildKit => Box::new(BuildKitLog::default()),
             Builder::Auto | Builder::Classic => Box::new(BuildLog::default()),

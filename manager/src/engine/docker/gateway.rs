@@ -52,7 +52,7 @@ impl DockerEngine {
     }
 
     async fn build_gateway(&self, plan: &GatewayPlan) -> Result<(), EngineError> {
-        match self.build_image(plan.image.clone(), &|_| ()).await {
+        match self.build_lone_image(plan.image.clone()).await {
             Ok(_) => Ok(()),
             Err(BuildError::Engine(error)) => Err(error),
             Err(failed @ BuildError::Failed { .. }) => Err(super::connection::refused(
