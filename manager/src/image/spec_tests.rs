@@ -1,5 +1,8 @@
 //! What a spec comes to: text, hash and context.
 
+use proptest::prelude::*;
+use proptest::sample::select;
+
 use super::*;
 use crate::engine::Confinement;
 use crate::image::load::{AgentOverride, Companions, Offer};
@@ -146,6 +149,27 @@ fn order_and_duplicates_and_needs_that_are_named_do_not_matter() {
     let named = ImageSpec { modules: modules(&["EARLY", "LATE"]), ..claude.clone() };
     assert_eq!(render(&named).hash, render(&claude).hash, "the agent's needs are in it anyway");
 }
+
+proptest! {
+    /// Of modules, what counts is the set of those that come along: no order, no number, no case.
+    #[test]
+    fn two_lists_of_modules_have_one_hash_if_and_only_if_they_bring_the_same(
+        one in proptest::collection::vec(select(NAMES.to_vec()), 0..6),
+        other in proptest::collection::vec(select(NAMES.to_vec()), 0..6),
+    ) {
+        let brought = |names: &[&str]| {
+            let mut all = modules(names);
+            if all.iter().any(|name| name.as_str() == "LATE") {
+                all.extend(modules(&["EARLY"]));
+            }
+            all
+        };
+        let hash = |names: &[&str]| render(&ImageSpec { modules: modules(names), ..spec() }).hash;
+        prop_assert_eq!(brought(&one) == brought(&other), hash(&one) == hash(&other));
+    }
+}
+
+const NAMES: [&str; 6] = ["ALSO", "also", "EARLY", "LATE", "late", "FIRST"];
 
 #[test]
 fn how_a_companion_is_confined_and_which_builder_builds_do_not_matter() {
