@@ -4,8 +4,9 @@
 //! the tag. The floor: the two questions to the engine that this takes, by the client library
 //! alone. Rendering and hashing by itself has the hashing of as many bytes as its floor.
 //!
-//! After a change of the wrapper. Ours: a `create` whose image has a new last layer. The floor: one
-//! whose image is there.
+//! After a change of the wrapper. Ours: a `create` of a manager that was just started with it, so
+//! that the image has a new last layer. The floor: the same of a manager that was just started with
+//! the wrapper that the image has.
 
 use bollard::Docker;
 use std::fs;
@@ -16,7 +17,7 @@ use tokio::runtime::Runtime;
 use worker_manager::engine::{Builder, CacheMounts, DockerEngine, Engine};
 use worker_manager::image::{BaseOwner, Catalogue, ContextFile, ImageSpec, Offer};
 use worker_protocol::{AgentType, ModuleName};
-use worker_tests::harness::{Installation, Options};
+use worker_tests::harness::{Environment, Installation, Options};
 
 use crate::table::{Series, Table};
 
@@ -30,7 +31,7 @@ pub(crate) fn measure(it: &Installation, table: &mut Table) {
     worker.delete();
     let runtime = Runtime::new().expect("a runtime");
     runtime.block_on(find(it, &tag, table));
-    after_a_new_wrapper(it, table);
+    after_a_new_wrapper(table);
 }
 
 async fn find(it: &Installation, tag: &str, table: &mut Table) {
@@ -92,20 +93,29 @@ fn files(it: &Installation) -> (Arc<ContextFile>, Option<Arc<ContextFile>>) {
     (read(&it.environment.wrapper), ca_bundle)
 }
 
-fn after_a_new_wrapper(it: &Installation, table: &mut Table) {
+fn after_a_new_wrapper(table: &mut Table) {
     let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("worker-wrapper");
+    let program = fs::read(Environment::read().wrapper).expect("the wrapper");
+    fs::write(&path, &program).expect("a wrapper");
+    let options = Options::default().set("WORKER_WRAPPER", &path.to_string_lossy());
+    let it = Installation::start_with(options);
+    create(&it);
     let (mut cached, mut rebuilt) = (Series::default(), Series::default());
     for run in 0..REBUILDS {
-        cached.push(create(it));
+        cached.push(create_of_a_new_manager(&it));
         // What stands behind a program's end does not change what it does.
-        let mut program = fs::read(&it.environment.wrapper).expect("the wrapper");
-        program.extend(format!("{}-{run}", it.namespace).bytes());
-        let path = folder.path().join(format!("worker-wrapper-{run}"));
-        fs::write(&path, program).expect("a wrapper");
-        let options = Options::default().set("WORKER_WRAPPER", &path.to_string_lossy());
-        rebuilt.push(create(&Installation::start_with(options)));
+        let end = format!("{}-{run}", it.namespace);
+        fs::write(&path, [&program, end.as_bytes()].concat()).expect("a wrapper");
+        rebuilt.push(create_of_a_new_manager(&it));
     }
     table.add("`create` after a change of the wrapper, until it runs", cached, rebuilt, 10_000.0);
+}
+
+fn create_of_a_new_manager(it: &Installation) -> Duration {
+    it.manager().stop();
+    it.start_manager();
+    create(it)
 }
 
 fn create(it: &Installation) -> Duration {

@@ -29,10 +29,12 @@ fn main() {
     }
     let is_chosen = |part: &str| chosen.is_empty() || chosen.iter().any(|word| word == part);
     let it = Installation::start();
+    let mut table = Table::default();
     if is_chosen("times") {
-        let mut table = Table::default();
         launch::measure(&it, &mut table);
         echo::measure(&it, &mut table);
+    }
+    if is_chosen("times") || is_chosen("images") {
         images::measure(&it, &mut table);
         println!("{table}");
     }
