@@ -193,10 +193,9 @@ pub(super) async fn gc(client: &Client, dry_run: bool) -> Result<ExitCode, Error
     print!("{table}");
     show_orphans(&reply)?;
     let number = |name: &str| reply.text(name).parse::<u64>().unwrap_or_default();
-    let (would, then) =
-        if dry_run { ("would be ", "would have then") } else { ("", "has any more") };
+    let would = if dry_run { "would be " } else { "" };
     println!(
-        "{} {would}removed, {} kept; {} that no image {then}; {} of build cache {would}removed",
+        "{} {would}removed, {} kept; {} of layers not needed any more; {} of build cache {would}removed",
         counted(number("removed") as usize),
         number("kept"),
         bytes(number("freed_bytes")),

@@ -191,7 +191,7 @@ fn in_words(summary: &Map<String, Value>) -> String {
     let number = |name: &str| summary.get(name).and_then(Value::as_u64).unwrap_or_default();
     let gone = if summary.get("dry_run") == Some(&json!(true)) { "would go" } else { "removed" };
     format!(
-        "{} images {gone}, {} kept; {} that no image has then, and {} of build cache",
+        "{} images {gone}, {} kept; {} of layers not needed any more, {} of build cache",
         number("removed"),
         number("kept"),
         bytes(number("freed_bytes")),
