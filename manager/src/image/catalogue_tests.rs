@@ -67,9 +67,9 @@ fn a_template_with_a_mistake_is_named_with_the_mistake() {
     let head = |from: &str, to: &str| MODULE.replace(from, to);
     let companion = |from: &str, to: &str| head("needs = []\n", &COMPANION.replace(from, to));
     let cases = [
-        (bad, head("{{version}}", "{{verion}}"), "bad.hbs does not render"),
-        (bad, head("{{version}}", "{{#if}}"), "bad.hbs does not render"),
-        (bad, head("RUN {{version}}", "{{apt}}"), "at least one"),
+        (bad, head("{{version}}", "{{verion}}"), "bad.hbs does not render: line 8, column "),
+        (bad, head("{{version}}", "{{#if}}"), "bad.hbs does not render: line 8, column "),
+        (bad, head("RUN {{version}}", "\n{{apt}}"), "line 9, column 1: `apt` takes the names"),
         (bad, head("needs", "neds"), "bad.hbs: line 6: unknown field `neds`"),
         (bad, head("[]", "[\"GTI\"]"), "bad.hbs needs GTI, which is no module"),
         (bad, head("[]", "[\"bad\"]"), "bad.hbs needs bad, which must"),
@@ -79,8 +79,8 @@ fn a_template_with_a_mistake_is_named_with_the_mistake() {
         (bad, companion("/run/shared", "shared"), "must be absolute paths"),
         (bad, companion("/var/lib/state", "/run/shared"), "must be two folders"),
         (bad, companion("\"ready\"", "\"a/b\""), "`ready` must be"),
-        ("frame.hbs", "FROM {{base_imag}}".into(), "frame.hbs does not render"),
-        ("frame.hbs", "FROM {{base_image".into(), "frame.hbs does not render"),
+        ("frame.hbs", "\nFROM {{base_imag}}".into(), "frame.hbs does not render: line 2, column "),
+        ("frame.hbs", "\nFROM {{base_image".into(), "frame.hbs does not render: line 2, column "),
         ("frame.hbs", "FROM {{base_image}}".into(), "is not in its result; it must use all of"),
         ("own-base.hbs", "FROM {{base_imag}}".into(), "own-base.hbs does not render"),
         ("agents/robot.hbs", MODULE.into(), "robot.hbs: a template is frame.hbs, own-base.hbs, "),

@@ -1,11 +1,12 @@
 //! The pieces of one image, put together to the text of a Dockerfile.
 
-use handlebars::Handlebars;
+use handlebars::{Handlebars, RenderError, RenderErrorReason};
 use serde::Serialize;
 use worker_protocol::AgentType;
 
 use super::helpers;
 use super::load::CatalogueError;
+use super::template::Body;
 use crate::engine::CacheMounts;
 
 /// The frame of an image for which modules or an agent are installed.
@@ -22,10 +23,10 @@ pub struct Text {
 
 impl Text {
     /// Renders a template's text with what its file says about itself.
-    pub(super) fn render(body: &str, head: &impl Serialize) -> Result<Self, String> {
+    pub(super) fn render(body: Body<'_>, head: &impl Serialize) -> Result<Self, String> {
         let render = |mounts| {
-            let text = helpers::handlebars(mounts).render_template(body, head);
-            text.map_err(|error| error.to_string())
+            let text = helpers::handlebars(mounts).render_template(body.text, head);
+            text.map_err(|error| located(&error, body.above))
         };
         Ok(Self { classic: render(CacheMounts::No)?, cached: render(CacheMounts::Yes)? })
     }
@@ -37,6 +38,18 @@ impl Text {
             CacheMounts::No => &self.classic,
             CacheMounts::Yes => &self.cached,
         }
+    }
+}
+
+/// Where in a file the mistake is, so many lines of which stand above the text, and which.
+fn located(error: &RenderError, above: usize) -> String {
+    let (place, reason) = match error.reason() {
+        RenderErrorReason::TemplateError(error) => (error.pos(), error.reason().to_string()),
+        reason => (error.line_no.zip(error.column_no), reason.to_string()),
+    };
+    match place {
+        Some((line, column)) => format!("line {}, column {column}: {reason}", line + above),
+        None => reason,
     }
 }
 
@@ -134,7 +147,7 @@ impl Frames {
         for handlebars in [&mut self.classic, &mut self.cached] {
             handlebars
                 .register_template_string(file, text)
-                .map_err(|error| CatalogueError::render(file, error.to_string()))?;
+                .map_err(|error| CatalogueError::render(file, located(&error.into(), 0)))?;
         }
         Ok(())
     }
@@ -142,7 +155,7 @@ impl Frames {
     /// A Dockerfile as each kind of builder gets it.
     pub(super) fn render(&self, frame: &str, parts: &Parts) -> Result<Text, String> {
         let one = |handlebars: &Handlebars, mounts| {
-            handlebars.render(frame, &parts.data(mounts)).map_err(|error| error.to_string())
+            handlebars.render(frame, &parts.data(mounts)).map_err(|error| located(&error, 0))
         };
         Ok(Text {
             classic: one(&self.classic, CacheMounts::No)?,

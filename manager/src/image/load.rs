@@ -13,7 +13,7 @@ use super::catalogue::{AgentTemplate, Catalogue, Module, Stage, names};
 use super::context::ContextFile;
 use super::frame::{FRAME, Frames, OWN_BASE, Text};
 use super::source::{FILES, Sources, embedded, read_folder};
-use super::template::{self, AgentHead, ModuleHead, StageHead, TemplateError};
+use super::template::{self, AgentHead, Body, ModuleHead, StageHead, TemplateError};
 use crate::engine::Confinement;
 
 /// The stage that every other one begins with; the frame makes it.
@@ -262,11 +262,11 @@ impl Catalogue {
 fn read<'a, Head: DeserializeOwned>(
     file: &str,
     text: &'a str,
-) -> Result<(Head, &'a str), CatalogueError> {
+) -> Result<(Head, Body<'a>), CatalogueError> {
     template::parse::<Head>(text)
         .map_err(|source| CatalogueError::Template { file: file.to_owned(), source })
 }
 
-fn render(file: &str, body: &str, head: &impl Serialize) -> Result<Text, CatalogueError> {
+fn render(file: &str, body: Body<'_>, head: &impl Serialize) -> Result<Text, CatalogueError> {
     Text::render(body, head).map_err(|reason| CatalogueError::render(file, reason))
 }

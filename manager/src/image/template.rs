@@ -232,11 +232,20 @@ pub enum TemplateError {
     },
 }
 
+/// The text of a file, without what it says about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Body<'a> {
+    /// The text.
+    pub text: &'a str,
+    /// How many lines of the file stand above it.
+    pub above: usize,
+}
+
 /// Reads a file into what it says about itself and its text.
 ///
 /// # Errors
 /// When the front matter is missing, is no TOML, or has too little or too much in it.
-pub fn parse<Head: DeserializeOwned>(file: &str) -> Result<(Head, &str), TemplateError> {
+pub fn parse<Head: DeserializeOwned>(file: &str) -> Result<(Head, Body<'_>), TemplateError> {
     let (toml, body) = file
         .strip_prefix("+++\n")
         .and_then(|rest| rest.split_once("\n+++\n"))
@@ -245,7 +254,7 @@ pub fn parse<Head: DeserializeOwned>(file: &str) -> Result<(Head, &str), Templat
         line: error.span().map_or(1, |span| line_of(toml, span.start)),
         message: error.message().to_owned(),
     })?;
-    Ok((head, body.trim_end()))
+    Ok((head, Body { text: body.trim_end(), above: line_of(toml, toml.len()) + 1 }))
 }
 
 /// The line in the file: its first one is the `+++` above the TOML.
@@ -264,7 +273,8 @@ mod tests {
     fn front_matter_and_text_are_taken_apart() {
         let file = format!("+++\n{HEAD}+++\nRUN true\n\n");
         let (head, body) = parse::<ModuleHead>(&file).unwrap();
-        assert_eq!((head.position, head.size, body), (10, SizeClass::Small, "RUN true"));
+        assert_eq!((head.position, head.size), (10, SizeClass::Small));
+        assert_eq!(body, Body { text: "RUN true", above: 7 });
     }
 
     #[test]
