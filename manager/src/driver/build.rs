@@ -85,8 +85,11 @@ pub(super) fn went(
     event.insert("of".to_owned(), json!(step.of));
     event.insert("line".to_owned(), json!(step.line));
     effects.write(Write::Event(event));
+    let reason = match step.of {
+        0 => "building".to_owned(),
+        of => format!("building {}/{of}", step.step),
+    };
     for id in &build.waiting {
-        let reason = format!("building {}/{}", step.step, step.of);
         let mut record = Map::new();
         record.insert("reason".to_owned(), json!(reason));
         effects.write(Write::Record(*id, record));

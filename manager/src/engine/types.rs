@@ -168,9 +168,9 @@ pub struct BuildOrder {
 /// A sign of progress.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuildStep {
-    /// Which step, from 1.
+    /// Which step, from 1; 0 while there is none.
     pub step: u32,
-    /// Of how many.
+    /// Of how many; 0 while that is not known.
     pub of: u32,
     /// What it prints or does.
     pub line: String,

@@ -163,14 +163,20 @@ async fn builds_of_an_old_buildkit_come_one_after_another_whoever_asks() {
         let other = connect(Builder::BuildKit);
         let step = |n| {
             let kept = format!("--mount=type=cache,target=/kept,id={}", trial.name);
-            let line = format!("echo begin {n} >> /kept/times; sleep 1; echo end >> /kept/times");
+            let line = format!("echo begin {n} >> /kept/times; sleep 2; echo end >> /kept/times");
             trial.order(&trial.dockerfile(&format!("RUN {kept} : {}; {line}", trial.name)))
         };
+        let lines = Mutex::new(Vec::new());
+        let tell = |step: BuildStep| lines.lock().unwrap().push(step.line);
         let (one, two) = tokio::join!(
-            trial.engine.build(step(1), &|_| ()),
-            other.build(BuildOrder { tag: trial.second_tag(), ..step(2) }, &|_| ())
+            trial.engine.build(step(1), &tell),
+            other.build(BuildOrder { tag: trial.second_tag(), ..step(2) }, &tell)
         );
         one.and(two).unwrap();
+        // One of the two at least: other tests build, too.
+        let lines = lines.into_inner().unwrap();
+        let waited = |line: &String| line.starts_with("waiting for other builds");
+        assert!(lines.iter().any(waited), "{lines:?}");
         let mount = format!("--mount=type=cache,target=/kept,id={}", trial.name);
         let show = format!("RUN {mount} : {}; cut -d ' ' -f 1 /kept/times | xargs", trial.name);
         let steps = trial.build(&show).await.unwrap();

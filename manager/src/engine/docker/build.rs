@@ -6,7 +6,7 @@ use bollard::query_parameters::{BuildImageOptions, BuildImageOptionsBuilder, Bui
 use futures_util::{Stream, StreamExt};
 use std::collections::HashMap;
 use std::time::Duration;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::build_log::BuildLog;
 use super::buildkit_log::BuildKitLog;
@@ -18,6 +18,10 @@ use crate::engine::{BuildError, BuildOrder, BuildStep, ImageFacts};
 
 /// A step that may print and is not heard has this many times as long.
 const MUTED: u32 = 4;
+
+/// What is told of a build that waits for its turn, and after how long.
+const WAITS: &str = "waiting for other builds: this engine can have one at a time";
+const WAITS_WITHOUT_A_WORD: Duration = Duration::from_millis(500);
 
 /// How a build's output ended.
 enum Ending {
@@ -38,7 +42,14 @@ impl DockerEngine {
     ) -> Result<ImageFacts, BuildError> {
         let version = self.version().await?;
         let builder = self.chosen(&version);
-        let turn = self.turn(builder, &version).await;
+        let mut turn = std::pin::pin!(self.turn(builder, &version));
+        let turn = match timeout(WAITS_WITHOUT_A_WORD, turn.as_mut()).await {
+            Ok(turn) => turn,
+            Err(_) => {
+                progress(BuildStep { step: 0, of: 0, line: WAITS.to_owned() });
+                turn.await
+            }
+        };
         self.build_with(builder, turn, order, progress).await
     }
 
