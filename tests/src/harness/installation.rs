@@ -3,7 +3,6 @@
 use crate::model::{Script, ScriptedModel, SeenRequest};
 use redis::RedisResult;
 use std::cell::{RefCell, RefMut};
-use std::fs::File;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -259,12 +258,8 @@ impl Installation {
         self.redis.stream(&self.key("events"))
     }
 
-    /// A worker that runs. On a fresh machine the first one of each image takes a while, and what
-    /// it builds serves the others; so they do this one after the other, in all test processes.
+    /// A worker that runs. On a fresh machine the first one of each image takes a while.
     pub fn worker(&self, fields: &[(&str, &str)]) -> Worker<'_> {
-        let lock = std::env::temp_dir().join("worker-tests-build.lock");
-        let lock = File::create(lock).expect("a lock file");
-        lock.lock().expect("a lock");
         let reply = self.command(&[&[("command", "create"), ("wait", "running")], fields].concat());
         assert!(reply.is_ok(), "create failed: {reply:?}{}", self.explain());
         Worker::of(self, &reply.get("worker_id"))
