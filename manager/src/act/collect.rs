@@ -89,10 +89,10 @@ pub async fn remove_image(hands: &Hands, tag: &str) -> Result<(), Problem> {
 
 /// Removes what builds left behind, and looks at the disk again.
 pub async fn prune_cache(hands: &Hands, cause: &Cause) -> Result<Pruned, Problem> {
-    let problem = |error: EngineError| Problem::from(&error);
     let pruned = hands.engine.prune_cache(cache_age(hands, cause), Pruning::Remove).await;
-    let bytes = pruned.map_err(problem)?;
-    Ok(Pruned { bytes, disk: hands.engine.disk().await.map_err(problem)? })
+    let bytes = pruned.map_err(|error| Problem::from(&error))?;
+    // What went is gone, whether the disk can be looked at or not.
+    Ok(Pruned { bytes, disk: hands.engine.disk().await.ok().flatten() })
 }
 
 /// For a disk that is nearly full, whatever is not fresh is old enough.

@@ -61,7 +61,7 @@ pub enum Event {
     Cleared(WorkerId, Result<(), Problem>),
     /// An image was removed, or could not be.
     ImageRemoved(ImageHash, Result<(), Problem>),
-    /// What builds left was removed: bytes.
+    /// What builds left was removed, or could not be.
     CachePruned(Result<Pruned, Problem>),
     /// An instance ended or is gone, or so the engine says.
     InstanceEnded(WorkerId),

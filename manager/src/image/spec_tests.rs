@@ -150,6 +150,8 @@ fn order_and_duplicates_and_needs_that_are_named_do_not_matter() {
     assert_eq!(render(&named).hash, render(&claude).hash, "the agent's needs are in it anyway");
 }
 
+const NAMES: [&str; 6] = ["ALSO", "also", "EARLY", "LATE", "late", "FIRST"];
+
 proptest! {
     /// Of modules, what counts is the set of those that come along: no order, no number, no case.
     #[test]
@@ -168,8 +170,6 @@ proptest! {
         prop_assert_eq!(brought(&one) == brought(&other), hash(&one) == hash(&other));
     }
 }
-
-const NAMES: [&str; 6] = ["ALSO", "also", "EARLY", "LATE", "late", "FIRST"];
 
 #[test]
 fn how_a_companion_is_confined_and_which_builder_builds_do_not_matter() {
