@@ -40,8 +40,11 @@ fn line<'a>(finished: &'a Finished, holds: &str) -> &'a str {
     lines.find(fits).unwrap_or_else(|| panic!("no line about {holds}: {finished:?}"))
 }
 
+/// With layers that no image of another test has: only then does a removal free them.
 fn quick_with_modules() -> Templates {
-    Templates::quick().module("ONE", "echo one >/one").module("TWO", "echo two >/two")
+    let own = uuid::Uuid::new_v4();
+    let module = |file| format!("echo {own} >{file}");
+    Templates::quick().module("ONE", &module("/one")).module("TWO", &module("/two"))
 }
 
 #[test]
