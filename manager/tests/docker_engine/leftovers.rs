@@ -1,6 +1,7 @@
 //! What builds leave behind. Each test has a mark of its own, so that it neither sees nor removes
 //! what others left.
 
+use std::cell::Cell;
 use std::time::Duration;
 use worker_manager::engine::{Builder, DockerEngine, Engine, Pruning};
 
@@ -22,11 +23,23 @@ async fn count(engine: &DockerEngine, older_than: Duration) -> u64 {
     engine.prune_cache(older_than, Pruning::Count).await.unwrap()
 }
 
-/// BuildKit lets go of what it used some moments after the build.
+/// BuildKit lets go of what it used some moments after the build, and holds records again for a
+/// moment whenever anybody asks for the disk usage.
 async fn count_at_least(engine: &DockerEngine, expected: u64) -> u64 {
     until("BuildKit let go", || async {
         let counted = count(engine, Duration::ZERO).await;
         (counted >= expected).then_some(counted)
+    })
+    .await
+}
+
+/// What goes until this much has gone: in more than one round where BuildKit holds records.
+async fn remove(engine: &DockerEngine, expected: u64) -> u64 {
+    let freed = Cell::new(0);
+    until("all of it is freed", || async {
+        let more = engine.prune_cache(Duration::ZERO, Pruning::Remove).await.unwrap();
+        freed.set(freed.get() + more);
+        (freed.get() >= expected).then_some(freed.get())
     })
     .await
 }
@@ -40,9 +53,8 @@ async fn what_a_build_left_is_counted_and_removed_and_the_image_stays() {
         assert_eq!(count(engine, Duration::from_secs(3600)).await, 0, "it was just used");
 
         let counted = count_at_least(engine, 300_000).await;
-        assert_eq!(count(engine, Duration::ZERO).await, counted, "counting removes nothing");
-        let freed = engine.prune_cache(Duration::ZERO, Pruning::Remove).await.unwrap();
-        assert_eq!(freed, counted);
+        assert_eq!(count_at_least(engine, counted).await, counted, "counting removes nothing");
+        assert_eq!(remove(engine, counted).await, counted);
         assert_eq!(count(engine, Duration::ZERO).await, 0);
         assert!(engine.image(&trial.tag()).await.unwrap().is_some());
     })
@@ -56,7 +68,7 @@ async fn what_others_left_is_not_touched() {
         let counted = count_at_least(&trial.engine, 300_000).await;
         let other = trial.engine.clone().marked(&format!("{}-other", trial.name));
         assert_eq!(other.prune_cache(Duration::ZERO, Pruning::Remove).await.unwrap(), 0);
-        assert_eq!(count(&trial.engine, Duration::ZERO).await, counted);
+        assert_eq!(count_at_least(&trial.engine, counted).await, counted);
     })
     .await;
 }
@@ -68,8 +80,8 @@ async fn an_image_that_was_removed_leaves_nothing_that_cannot_be_removed() {
         trial.engine.remove_image(&trial.tag()).await.unwrap();
         // The classic builder keeps an image's own steps only as long as the image.
         let own = if trial.builder == Builder::BuildKit { 102 } else { 0 };
-        let kept = count_at_least(&trial.engine, 300_000 + own).await;
-        let freed = trial.engine.prune_cache(Duration::ZERO, Pruning::Remove).await.unwrap();
+        let kept = count_at_least(&trial.engine, 300_002 + own).await;
+        let freed = remove(&trial.engine, kept).await;
         assert_eq!((freed, count(&trial.engine, Duration::ZERO).await), (kept, 0));
     })
     .await;
