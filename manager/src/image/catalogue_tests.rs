@@ -71,7 +71,7 @@ fn a_template_with_a_mistake_is_named_with_the_mistake() {
         (bad, head("{{version}}", "{{#if}}"), "bad.hbs does not render: line 8, column "),
         (bad, head("RUN {{version}}", "\n{{apt}}"), "line 9, column 1: `apt` takes the names"),
         (bad, head("needs", "neds"), "bad.hbs: line 6: unknown field `neds`"),
-        (bad, head("[]", "[\"GTI\"]"), "bad.hbs needs GTI, which is no module"),
+        (bad, head("[]", "[\"GTI\"]"), "which is no module, did you mean `GIT`; the modules"),
         (bad, head("[]", "[\"bad\"]"), "bad.hbs needs bad, which must"),
         (bad, head("needs = []", "stages = [\"nod\"]"), "bad.hbs needs nod, which is no stage"),
         (bad, head("needs = []", "files = [\"x\"]"), "bad.hbs needs x, which is no file"),
