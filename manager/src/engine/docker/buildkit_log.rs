@@ -2,7 +2,7 @@
 
 use bollard::moby::buildkit::v1::{StatusResponse, Vertex, VertexLog, VertexStatus};
 use bollard::models::{BuildInfo, BuildInfoAux};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::printed::{LONGEST_LINE, LastLines, Printed, plain, shortened};
 use crate::engine::BuildStep;
@@ -33,8 +33,8 @@ struct Seen {
     ended: bool,
     /// Nothing of what it prints comes any more.
     muted: bool,
-    /// A line that has no end yet.
-    partial: Vec<u8>,
+    /// The line of stdout and that of stderr that have no end yet: they come side by side.
+    partial: BTreeMap<i64, Vec<u8>>,
     /// How far each of its parts is.
     parts: HashMap<String, i64>,
 }
@@ -96,8 +96,9 @@ impl BuildKitLog {
     fn end(&mut self, vertex: Vertex, lines: &mut Vec<BuildStep>) {
         let Some(seen) = self.vertexes.get_mut(&vertex.digest) else { return };
         seen.ended = true;
-        let rest = std::mem::take(&mut seen.partial);
-        self.line(&vertex.digest, &rest, lines);
+        for rest in std::mem::take(&mut seen.partial).into_values() {
+            self.line(&vertex.digest, &rest, lines);
+        }
         // When one fails, those beside it are cancelled, which is no failure of theirs.
         if !vertex.error.is_empty() && !is_cancelled(&vertex.error) {
             self.failed.get_or_insert(vertex.digest);
@@ -113,11 +114,12 @@ impl BuildKitLog {
     fn log(&mut self, log: VertexLog, lines: &mut Vec<BuildStep>) {
         for piece in log.msg.split_inclusive(|byte| *byte == b'\n') {
             let Some(seen) = self.vertexes.get_mut(&log.vertex) else { return };
+            let partial = seen.partial.entry(log.stream).or_default();
             // A letter has up to four bytes.
-            let left = (4 * LONGEST_LINE).saturating_sub(seen.partial.len());
-            seen.partial.extend(piece.iter().take(left));
+            let left = (4 * LONGEST_LINE).saturating_sub(partial.len());
+            partial.extend(piece.iter().take(left));
             if piece.ends_with(b"\n") {
-                let line = std::mem::take(&mut seen.partial);
+                let line = std::mem::take(partial);
                 self.line(&log.vertex, &line, lines);
             }
         }
@@ -170,8 +172,8 @@ impl Printed for BuildKitLog {
     fn last_lines(&mut self) -> Vec<String> {
         let mut open: Vec<_> = self.vertexes.values_mut().collect();
         open.sort_unstable_by_key(|seen| seen.step);
-        let rest: Vec<_> = open.into_iter().map(|seen| std::mem::take(&mut seen.partial)).collect();
-        for rest in rest {
+        let rest = open.into_iter().flat_map(|seen| std::mem::take(&mut seen.partial));
+        for rest in rest.map(|(_, line)| line).collect::<Vec<_>>() {
             self.line("", &rest, &mut Vec::new());
         }
         self.last.take()
@@ -214,8 +216,16 @@ mod tests {
         StatusResponse { vertexes, ..Default::default() }
     }
 
+    const STDOUT: i64 = 1;
+    const STDERR: i64 = 2;
+
     fn printed(vertex: &str, msg: &[u8]) -> StatusResponse {
-        let log = VertexLog { vertex: vertex.to_owned(), msg: msg.to_vec(), ..Default::default() };
+        printed_to(STDOUT, vertex, msg)
+    }
+
+    fn printed_to(stream: i64, vertex: &str, msg: &[u8]) -> StatusResponse {
+        let (vertex, msg) = (vertex.to_owned(), msg.to_vec());
+        let log = VertexLog { vertex, stream, msg, ..Default::default() };
         StatusResponse { logs: vec![log], ..Default::default() }
     }
 
@@ -246,6 +256,20 @@ mod tests {
         let rest = log.status(printed(TWO, b"a line\n\n\x1b[91mred\r\n"));
         assert_eq!(rest, Some(vec![step(2, 3, "half a line"), step(2, 3, "red")]));
         assert_eq!(log.last_lines(), [ONE, TWO, BESIDE, "fetched", "half a line", "red"]);
+    }
+
+    #[test]
+    fn a_line_of_stderr_is_no_part_of_one_of_stdout() {
+        let mut log = running();
+        log.status(printed(TWO, b"Building ... "));
+        let error = log.status(printed_to(STDERR, TWO, b"E: no such package\nE: "));
+        assert_eq!(error, Some(vec![step(2, 3, "E: no such package")]));
+        assert_eq!(
+            log.status(printed(TWO, b"done\n")),
+            Some(vec![step(2, 3, "Building ... done")])
+        );
+        log.status(printed_to(STDERR, TWO, b"the end"));
+        assert_eq!(log.last_lines().last().map(String::as_str), Some("E: the end"));
     }
 
     #[test]
