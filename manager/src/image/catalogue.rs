@@ -70,6 +70,12 @@ impl Catalogue {
         ModuleName::parse(name).ok().and_then(|name| self.modules.get(&name))
     }
 
+    /// What there is instead of a module that there is not: the nearest one, then all of them.
+    pub(super) fn instead_of(&self, unknown: &str) -> String {
+        let near = did_you_mean(unknown, self.modules.keys().map(ModuleName::as_str));
+        format!("{}; the modules are {}", near.trim_end_matches('?'), names(self.modules.keys()))
+    }
+
     /// Every module, by name.
     pub fn modules(&self) -> impl Iterator<Item = &Module> {
         self.modules.values()
@@ -98,10 +104,8 @@ impl Catalogue {
     ) -> Result<(), Problem> {
         if let Some(unknown) = wanted.iter().find(|name| !self.modules.contains_key(name)) {
             return Err(Problem::malformed(format!(
-                "`modules` holds {unknown}, which is not known{}; the modules are {}",
-                did_you_mean(unknown.as_str(), self.modules.keys().map(ModuleName::as_str))
-                    .trim_end_matches('?'),
-                names(self.modules.keys())
+                "`modules` holds {unknown}, which is not known{}",
+                self.instead_of(unknown.as_str())
             )));
         }
         let layers = self.layers(agent, wanted);

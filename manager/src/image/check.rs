@@ -1,8 +1,5 @@
 //! Whether templates fit together.
 
-use worker_protocol::ModuleName;
-use worker_protocol::problem::did_you_mean;
-
 use super::catalogue::{Catalogue, names};
 use super::load::CatalogueError;
 use super::template::Companion;
@@ -77,12 +74,7 @@ impl Catalogue {
     /// A module that is needed stands before the one that needs it; so there are no circles.
     fn check_place(&self, need: &str, position: u32) -> Result<(), String> {
         match self.module(need) {
-            None => Err(format!(
-                "which is no module{}; the modules are {}",
-                did_you_mean(need, self.modules.keys().map(ModuleName::as_str))
-                    .trim_end_matches('?'),
-                names(self.modules.keys())
-            )),
+            None => Err(format!("which is no module{}", self.instead_of(need))),
             Some(module) if module.head.position >= position => Err(format!(
                 "which must have a lower position than {position}, not {}",
                 module.head.position
