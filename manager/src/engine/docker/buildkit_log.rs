@@ -172,8 +172,11 @@ impl Printed for BuildKitLog {
     fn last_lines(&mut self) -> Vec<String> {
         let mut open: Vec<_> = self.vertexes.values_mut().collect();
         open.sort_unstable_by_key(|seen| seen.step);
-        let rest = open.into_iter().flat_map(|seen| std::mem::take(&mut seen.partial));
-        for rest in rest.map(|(_, line)| line).collect::<Vec<_>>() {
+        let rest: Vec<_> = open
+            .into_iter()
+            .flat_map(|seen| std::mem::take(&mut seen.partial).into_values())
+            .collect();
+        for rest in rest {
             self.line("", &rest, &mut Vec::new());
         }
         self.last.take()
